@@ -1,0 +1,78 @@
+"""The tree of mistakes. Every message says what came, what is allowed and what to do.
+
+    Sat2mapError            exit code 1: something failed that the user did not cause
+    ├── MissingExtra        an optional part of the package is not installed   (also ImportError)
+    ├── TrainingFailed      the loss left the numbers, a worker died           (also RuntimeError)
+    └── UserError           exit code 2: the call or the data need a change    (also ValueError)
+        ├── BadOption       an option whose value cannot be used
+        ├── UnknownName     a name that stands in no table
+        ├── SceneError      an image that cannot be read                       (also OSError)
+        ├── SourceError     imagery and labels that do not fit together
+        ├── ModelError      a model that cannot be loaded, or not for this scene
+        └── OutputError     a destination that cannot be written               (also OSError)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class Sat2mapError(Exception):
+    """Base of all errors of this package; the command line ends with `exit_code`."""
+
+    exit_code = 1
+
+
+class MissingExtra(Sat2mapError, ImportError):
+    """An optional dependency is missing."""
+
+    def __init__(self, job: str, extra: str) -> None:
+        super().__init__(f"{job} needs the optional part '{extra}'. Install it with: pip install 'sat2map[{extra}]'")
+
+
+class TrainingFailed(Sat2mapError, RuntimeError):
+    """Training cannot go on."""
+
+
+class UserError(Sat2mapError, ValueError):
+    """The call or the data need a change by the user."""
+
+    exit_code = 2
+
+
+class BadOption(UserError):
+    """An option whose value cannot be used."""
+
+
+class UnknownName(UserError):
+    """A name that stands in no table.
+
+    Args:
+        kind: What was looked for, in words ("network").
+        name: What came.
+        allowed: What there is.
+    """
+
+    def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
+        names = sorted(allowed)
+        close = difflib.get_close_matches(name, names, n=3)
+        hint = f" Did you mean {' or '.join(repr(n) for n in close)}?" if close else ""
+        shown = ", ".join(names) if len(names) <= 40 else ", ".join(names[:40]) + ", ..."
+        super().__init__(f"There is no {kind} {name!r}.{hint} There is: {shown}.")
+
+
+class SceneError(UserError, OSError):
+    """An image that cannot be read."""
+
+
+class SourceError(UserError):
+    """Imagery and labels that do not fit together."""
+
+
+class ModelError(UserError):
+    """A model that cannot be loaded, or that does not fit this scene."""
+
+
+class OutputError(UserError, OSError):
+    """A destination that cannot be written."""

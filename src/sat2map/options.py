@@ -1,0 +1,219 @@
+"""The words of the commands, with their defaults and meanings: the same in Python, on the command line, in a run.
+
+Plain frozen data; nothing here imports more than the standard library, so that `sat2map --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
+
+from sat2map.errors import BadOption
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How imagery and labels are read.
+
+    Attributes:
+        labels: Where the labels are, if not beside the images: a folder of masks, a label raster, a vector file.
+        legend: A file with class names and colours (JSON or CSV).
+        ignore: Class names that are not learnt and not scored.
+        column: The column of a vector file that names the class; without one all shapes are one class.
+        width: Width in map units to which lines and points are widened.
+        rest: What lies outside all polygons. `auto`: background if all shapes are one class, else unlabelled.
+        bands: Which bands to use, by name or by number from 1.
+        resolution: Pixel size in map units to which all images are resampled.
+        resize: Side in pixels to which all images are resized (their shorter side).
+        layout: How images and labels are stored; found out where it is `auto`.
+        reverse: In side-by-side pictures the map is on the left.
+        image_key: Name of the image array in HDF5 files.
+        mask_key: Name of the mask array in HDF5 files.
+    """
+
+    labels: str | None = None
+    legend: str | None = None
+    ignore: tuple[str, ...] = ("unlabeled", "unlabelled", "void", "ignore", "ignored")
+    column: str | None = None
+    width: float = 2.0
+    rest: Literal["auto", "background", "unlabelled"] = "auto"
+    bands: tuple[str, ...] = ()
+    resolution: float | None = None
+    resize: int | None = None
+    layout: Literal["auto", "folders", "side-by-side", "hdf5", "vectors"] = "auto"
+    reverse: bool = False
+    image_key: str | None = None
+    mask_key: str | None = None
+
+    def __post_init__(self) -> None:
+        check_positive(self, "width", "resolution", "resize")
+        if self.resolution and self.resize:
+            raise BadOption("--resolution and --resize exclude each other: choose a pixel size, or a picture size.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """How places are divided into training, validation and test.
+
+    Attributes:
+        split: `groups` by folder, `blocks` by blocks of ground, `files` by picture, `random` by patch (scores will be
+            too good: neighbours leak). `auto`: groups if there are three of them apart from each other, blocks if the
+            images are georeferenced or few, else files.
+        val: Share of the ground for validation, or names of groups.
+        test: Share of the ground for the test, or names of groups.
+        block: Side of a block of ground in pixels; chosen to give about forty if not given.
+        buffer: Width in pixels of the strip left out between blocks of different parts; a tenth of a block if none is.
+    """
+
+    split: Literal["auto", "groups", "blocks", "files", "random"] = "auto"
+    val: tuple[str, ...] = ("0.1",)
+    test: tuple[str, ...] = ("0.15",)
+    block: int | None = None
+    buffer: int | None = None
+
+    def __post_init__(self) -> None:
+        check_positive(self, "block")
+        for name in ("val", "test"):
+            value = getattr(self, name)
+            if isinstance(value, (str, float, int)):
+                object.__setattr__(self, name, (str(value),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnOptions:
+    """What is trained, and how.
+
+    Attributes:
+        network: Name of a network; `sat2map networks` lists them.
+        encoder: Name of its encoder: any of segmentation_models.pytorch or timm.
+        encoder_weights: `none`, `imagenet` (downloaded), or a file of encoder weights.
+        filters: Filters of the first level, for networks without an encoder.
+        loss: Sum of losses with weights, such as `dice + 0.5*focal`.
+        class_weights: Weight rare classes more in the loss: `balanced` by the root of their inverse frequency.
+        balance: Draw patches with rare classes more often.
+        patches: `random` crops, or the non-overlapping `grid`.
+        size: Side of a training patch in pixels.
+        batch: Patches in a step.
+        epochs: How often the training ground is gone through. 50 if neither epochs nor minutes are given.
+        minutes: How long to train; the learning rate is at its end when the time is.
+        lr: Peak learning rate.
+        optimizer: `adamw`, `adam` or `sgd`.
+        weight_decay: Weight decay of the optimizer.
+        schedule: Learning rate over time: `cosine` and `constant` with a warm-up, or `plateau` (a tenth after five
+            epochs without gain).
+        patience: Stop after this many epochs without gain on validation.
+        average: Validate and keep a moving average of the weights.
+        save_every: Keep a checkpoint every so many epochs.
+        seed: Where all random numbers start.
+        precision: `auto` takes bf16 where the processor or GPU is made for it.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        devices: How many devices, or processes on a CPU.
+        workers: Threads that read and augment patches.
+        augment: Whether patches are augmented at all.
+        rotate: Largest free rotation in degrees.
+        rotate90: Rotate by quarter turns.
+        flip: Mirror.
+        shift: Largest shift, as a share of the patch.
+        zoom: Largest zoom: 0.2 is a scale from 1/1.2 to 1.2.
+        brightness: Strength of brightness changes, in standard deviations of a band.
+        contrast: Strength of contrast changes, as a share.
+        tune: Options to search, as `name=value,value`; `lr` and `batch` alone are searched by themselves.
+        resume: Go on with an interrupted run.
+        overwrite: Replace a run that is there.
+    """
+
+    network: str = "unet"
+    encoder: str = "resnet34"
+    encoder_weights: str = "none"
+    filters: int | None = None
+    loss: str = "cross_entropy + dice"
+    class_weights: Literal["none", "balanced"] = "none"
+    balance: bool = False
+    patches: Literal["random", "grid"] = "random"
+    size: int = 256
+    batch: int = 16
+    epochs: int | None = None
+    minutes: float | None = None
+    lr: float = 1e-3
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    weight_decay: float = 0.01
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    patience: int | None = None
+    average: bool = True
+    save_every: int | None = None
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    workers: int = 1
+    augment: bool = True
+    rotate: float = 0.0
+    rotate90: bool = True
+    flip: bool = True
+    shift: float = 0.0
+    zoom: float = 0.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    tune: tuple[str, ...] = ()
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(
+            self, "filters", "size", "batch", "epochs", "minutes", "lr", "patience", "save_every", "devices", "workers"
+        )
+        for name in ("rotate", "shift", "zoom", "brightness", "contrast", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise BadOption(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(ReadOptions, SplitOptions, LearnOptions):
+    """All words of `train`."""
+
+    def __post_init__(self) -> None:
+        for part in (ReadOptions, SplitOptions, LearnOptions):
+            part.__post_init__(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """How a model is run over scenes.
+
+    Attributes:
+        window: Side in pixels of the windows the network sees; the model's own if not given.
+        overlap: Width in pixels over which neighbouring windows are blended; the model's own if not given.
+        batch: Windows in a step of the network.
+        block: Side in pixels of the blocks in which a scene is computed.
+        runtime: What runs the network; `auto` takes OpenVINO on a processor, torch on a GPU.
+        precision: `auto` takes bf16 where the processor is made for it.
+    """
+
+    window: int | None = None
+    overlap: int | None = None
+    batch: int = 4
+    block: int = 2048
+    runtime: Literal["auto", "openvino", "torch"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "window", "batch", "block")
+
+
+def check_positive(options: object, *names: str) -> None:
+    """Refuse options that are given but not above zero.
+
+    Raises:
+        BadOption: One is not.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise BadOption(f"--{name.replace('_', '-')} is {value}; it must be above 0.")
+
+
+def part_of(kind: type[Options], options: Any) -> Options:
+    """Return those of the options that belong to `kind`."""
+    return kind(**{f.name: getattr(options, f.name) for f in fields(kind)})

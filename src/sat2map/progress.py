@@ -1,0 +1,36 @@
+"""Progress bars on standard error: shown on a terminal only, gone when done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def bar() -> Progress:
+    """Return a progress bar to be used with `with`; silent where standard error is no terminal."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+
+
+def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+    """Yield items while a bar shows how many of `total` are done."""
+    with bar() as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def track_map(function: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
+    """Return `function(item)` of all items in order, computed by as many threads as there are processors."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(track(threads.map(function, items), what, len(items)))

@@ -1,0 +1,53 @@
+"""Pixels that know where they are.
+
+A `Raster` never travels without its `GeoBox` (odc-geo) and its validity; a nodata value is written only by a sink.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sat2map.tiling import Window
+
+
+@dataclass(frozen=True)
+class Raster:
+    """Pixels, which of them are valid, and where they lie.
+
+    Args:
+        pixels: `(bands, height, width)`, any dtype.
+        valid: `(height, width)` bool; False where the scene holds no measurement (nodata, alpha, outside).
+        geobox: Shape, affine and CRS; `crs` is None for pictures without georeference.
+    """
+
+    pixels: np.ndarray
+    valid: np.ndarray
+    geobox: GeoBox
+
+    def __post_init__(self) -> None:
+        shapes = self.pixels.shape[1:], self.valid.shape, tuple(self.geobox.shape)
+        if self.pixels.ndim != 3 or len(set(shapes)) != 1:
+            raise ValueError(f"Pixels {self.pixels.shape}, validity {shapes[1]} and geobox {shapes[2]} disagree.")
+
+    def with_pixels(self, pixels: np.ndarray) -> Raster:
+        """Return other pixels at the same place."""
+        return replace(self, pixels=pixels)
+
+
+def window_geobox(geobox: GeoBox, window: Window) -> GeoBox:
+    """Return the place of `window`, which may reach outside of `geobox`."""
+    return GeoBox(window.shape, geobox.affine * Affine.translation(window.col, window.row), geobox.crs)
+
+
+def is_georeferenced(geobox: GeoBox) -> bool:
+    """Tell whether a place on the ground is known: a CRS, or an affine other than pixel counting."""
+    return geobox.crs is not None or geobox.affine != Affine.identity()
+
+
+def pixel_size(geobox: GeoBox) -> float:
+    """Return the side of a pixel in map units (the root of its area, so also for rotated grids)."""
+    return float(abs(geobox.affine.determinant) ** 0.5)

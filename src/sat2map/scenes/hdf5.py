@@ -1,0 +1,104 @@
+"""Scenes inside HDF5 files: one array is one image, or a stack of images.
+
+Stacks are `(N, H, W, C)` or `(N, C, H, W)`; single images `(H, W, C)`, `(C, H, W)` or `(H, W)`. The shorter of the two
+outer axes of an image is its bands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sat2map.errors import SceneError
+from sat2map.scenes.base import Scene
+from sat2map.tiling import Window
+
+
+@dataclass(frozen=True)
+class Hdf5Scene(Scene):
+    """One image of an HDF5 array; `index` is its place in a stack, None where the array is a single image."""
+
+    path: str
+    key: str
+    index: int | None
+    bands_first: bool | None  # None: the array has no band axis
+
+    def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        rows, cols = window.slices
+        at = () if self.index is None else (self.index,)
+        try:
+            with h5py.File(self.path) as file:
+                array = file[self.key]
+                if self.bands_first is None:
+                    pixels = array[(*at, rows, cols)][None]
+                elif self.bands_first:
+                    pixels = array[(*at, slice(None), rows, cols)]
+                else:
+                    pixels = np.moveaxis(array[(*at, rows, cols)], -1, 0)
+        except (OSError, KeyError) as error:
+            raise SceneError(f"{self.path} cannot be read: {error}. Is the file complete?") from None
+        pixels = pixels[bands]
+        floating = np.issubdtype(pixels.dtype, np.floating)
+        valid = ~np.isnan(pixels).any(axis=0) if floating else np.ones(window.shape, bool)
+        return pixels, valid
+
+
+def array_shapes(path: Path | str) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of all arrays of numbers with two or more axes in a file.
+
+    Raises:
+        SceneError: It is no HDF5 file.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and len(item.shape) >= 2 and item.dtype.kind in "buif":
+            shapes[name] = tuple(item.shape)
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(note)
+    except OSError as error:
+        raise SceneError(f"{path} cannot be read as HDF5: {error}.") from None
+    return shapes
+
+
+def open_hdf5(path: Path | str, key: str | None = None, *, stacked: bool | None = None) -> list[Hdf5Scene]:
+    """Open all images of one array of a file.
+
+    Args:
+        path: The file.
+        key: The array's name; not needed if the file has one only.
+        stacked: Whether the first axis counts images; if not given, it does in an array of four axes.
+
+    Raises:
+        SceneError: There is no such array, or it has no shape of an image.
+    """
+    shapes = array_shapes(path)
+    if key is None and len(shapes) == 1:
+        key = next(iter(shapes))
+    if key not in shapes:
+        raise SceneError(f"{path} has no array {key!r}. It has: {', '.join(shapes) or 'none'}.")
+    shape = shapes[key]
+    stacked = len(shape) == 4 if stacked is None else stacked
+    image = shape[1:] if stacked else shape
+    if len(image) not in (2, 3):
+        raise SceneError(f"The array {key!r} of {path} has the shape {shape}: no image and no stack of images.")
+    bands_first = None if len(image) == 2 else image[0] < image[-1]
+    height, width = image if bands_first is None else image[1:] if bands_first else image[:2]
+    count = 1 if bands_first is None else image[0] if bands_first else image[-1]
+    with h5py.File(path) as file:
+        dtype = str(file[key].dtype)
+    geobox = GeoBox((height, width), Affine.identity(), None)
+    bands = tuple(f"band {i + 1}" for i in range(count))
+    indexes: list[int | None] = list(range(shape[0])) if stacked else [None]
+    names = [str(path) if i is None else f"{path}:{key}[{i}]" for i in indexes]
+    return [
+        Hdf5Scene(name, geobox, bands, dtype, str(path), key, i, bands_first)
+        for name, i in zip(names, indexes, strict=True)
+    ]

@@ -1,0 +1,104 @@
+"""Scenes made of scenes: a part of one, and one on another grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.warp import reproject, transform
+
+from sat2map.raster import window_geobox
+from sat2map.scenes.base import Scene
+from sat2map.tiling import Window
+
+_ANY_CRS = "EPSG:3857"  # GDAL wants one; where there is none both sides get the same, so it changes nothing
+
+
+@dataclass(frozen=True)
+class CropScene(Scene):
+    """A part of a scene: one half of a side-by-side picture, a block of ground."""
+
+    scene: Scene
+    area: Window
+
+    def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        moved = window._replace(row=window.row + self.area.row, col=window.col + self.area.col)
+        raster = self.scene.read(moved, bands)
+        return raster.pixels, raster.valid
+
+
+def crop(scene: Scene, area: Window) -> CropScene:
+    """Return the part of a scene under `area` as a scene."""
+    return CropScene(scene.name, window_geobox(scene.geobox, area), scene.bands, scene.dtype, scene, area)
+
+
+@dataclass(frozen=True)
+class WarpedScene(Scene):
+    """A scene on another grid; `method` is a GDAL resampling name."""
+
+    scene: Scene
+    method: str
+
+    def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        target = window_geobox(self.geobox, window)
+        raster = self.scene.read(_touched(self.scene.geobox, target), bands)
+        covered = _warp(raster.valid.astype(np.float32), raster.geobox, target, self.method)
+        valid = covered >= 0.5
+        if self.method == "nearest":
+            return np.stack([_warp(band, raster.geobox, target, self.method) for band in raster.pixels]), valid
+        pixels = np.zeros((len(bands), *window.shape), raster.pixels.dtype)
+        for band, out in zip(raster.pixels, pixels, strict=True):
+            total = _warp(np.where(raster.valid, band, 0).astype(np.float32), raster.geobox, target, self.method)
+            out[valid] = _cast(total[valid] / covered[valid], out.dtype)
+        return pixels, valid
+
+
+def warp(scene: Scene, geobox: GeoBox, *, nearest: bool = False) -> Scene:
+    """Return a scene on the grid `geobox`: labels by nearest neighbour, pixels averaged down or interpolated up."""
+    if geobox == scene.geobox:
+        return scene
+    touched = _touched(scene.geobox, geobox, pad=0)
+    coarser = max(touched.height / geobox.shape[0], touched.width / geobox.shape[1]) > 1
+    method = "nearest" if nearest else "average" if coarser else "bilinear"
+    return WarpedScene(scene.name, geobox, scene.bands, scene.dtype, scene, method)
+
+
+def resample(scene: Scene, shape: tuple[int, int], *, nearest: bool = False) -> Scene:
+    """Return a scene over the same ground with `shape` (height, width) pixels; the same scene if it has them."""
+    scale = Affine.scale(scene.shape[1] / shape[1], scene.shape[0] / shape[0])
+    return warp(scene, GeoBox(shape, scene.geobox.affine * scale, scene.geobox.crs), nearest=nearest)
+
+
+def _touched(source: GeoBox, target: GeoBox, pad: int = 2) -> Window:
+    """Return the window of `source` under all of `target`, and `pad` pixels more on each side."""
+    height, width = target.shape
+    edge = np.linspace(0, 1, 21)
+    cols = np.concatenate([edge, edge, np.zeros(21), np.ones(21)]) * width
+    rows = np.concatenate([np.zeros(21), np.ones(21), edge, edge]) * height
+    xs, ys = target.affine * (cols, rows)
+    if source.crs != target.crs:
+        xs, ys = (np.asarray(v) for v in transform(str(target.crs), str(source.crs), xs, ys))
+    cols, rows = ~source.affine * (xs, ys)
+    top, left = int(np.floor(rows.min())), int(np.floor(cols.min()))
+    return Window(top, left, int(np.ceil(rows.max())) - top, int(np.ceil(cols.max())) - left).pad(pad)
+
+
+def _warp(band: np.ndarray, source: GeoBox, target: GeoBox, method: str) -> np.ndarray:
+    out = np.zeros(target.shape, band.dtype)
+    reproject(
+        band,
+        out,
+        src_transform=source.affine,
+        dst_transform=target.affine,
+        src_crs=str(source.crs or _ANY_CRS),
+        dst_crs=str(target.crs or _ANY_CRS),
+        resampling=Resampling[method],
+    )
+    return out
+
+
+def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return np.rint(values).astype(dtype) if np.issubdtype(dtype, np.integer) else values.astype(dtype)

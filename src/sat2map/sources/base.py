@@ -1,0 +1,105 @@
+"""The nouns of a source: `Pair` of an image and its truth, `Finding` of the doctor, `Source` of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from sat2map.labels import Shapes
+from sat2map.legend import Legend
+from sat2map.scenes import Scene
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the user should know about the data.
+
+    Args:
+        level: `error` keeps the source from being trained on, `warning` does not, `note` is no fault at all.
+        kind: What kind of finding, in one hyphenated word, for programs.
+        text: What it is, in a sentence, and what to do.
+        where: The files or rows it was seen in.
+    """
+
+    level: Literal["error", "warning", "note"]
+    kind: str
+    text: str
+    where: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its truth on the same grid.
+
+    Args:
+        name: The image's path within the source.
+        group: The folder it belongs to, without the word for images; empty at the top.
+        image: The pixels.
+        target: Class ids (one band, `IGNORED` where unlabelled), or the map picture (translation).
+    """
+
+    name: str
+    group: str
+    image: Scene
+    target: Scene
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An image and its labels as they are stored, before legend and grid are known.
+
+    Args:
+        name: The image's path within the source.
+        group: See `Pair`.
+        image: The image on its own grid.
+        mask: The mask, three bands of colours or one of numbers; None if there are shapes.
+        shapes: The shapes, if the labels are vectors.
+    """
+
+    name: str
+    group: str
+    image: Scene
+    mask: Scene | None = None
+    shapes: Shapes | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What can be trained on, evaluated on and inspected.
+
+    Args:
+        path: Where it is.
+        layout: A name of `LAYOUTS`.
+        output: What the truth is: class maps, or map pictures.
+        pairs: Images with their truth, sorted by name.
+        legend: The classes; empty for pictures.
+        counts: Labelled pixels by pair and class, `(pairs, classes)` int64, on the grid of the masks.
+        findings: What was noticed on opening.
+    """
+
+    path: str
+    layout: str
+    output: Literal["classes", "picture"]
+    pairs: tuple[Pair, ...]
+    legend: Legend
+    counts: np.ndarray = field(repr=False)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups, sorted."""
+        return tuple(sorted({pair.group for pair in self.pairs}))
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands of the images (of the first one: all have as many)."""
+        return self.pairs[0].image.bands
+
+
+def listed(names: Sequence[object], most: int = 6) -> str:
+    """Return names in one line, the first few of many."""
+    shown = ", ".join(str(n) for n in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
