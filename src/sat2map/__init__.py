@@ -1,1 +1,43 @@
-"""sat2map."""
+"""sat2map: satellite and aerial imagery to maps.
+
+The verbs of the command line are functions here and take the same words; each is imported when it is first used, so
+that geometry and prediction need no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sat2map.demo import demo as demo
+    from sat2map.evaluation import evaluate as evaluate
+    from sat2map.inspection import inspect as inspect
+    from sat2map.mapmodel import load_model as load_model
+    from sat2map.polygons import polygonize as polygonize
+    from sat2map.prediction import predict as predict
+    from sat2map.scenes import open_scene as open_scene
+    from sat2map.sources import open_source as open_source
+    from sat2map.training import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "demo": "demo",
+    "evaluate": "evaluation",
+    "inspect": "inspection",
+    "load_model": "mapmodel",
+    "open_scene": "scenes",
+    "open_source": "sources",
+    "polygonize": "polygons",
+    "predict": "prediction",
+    "train": "training",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sat2map' has no attribute {name!r}")
+    return getattr(import_module(f"sat2map.{_HOMES[name]}"), name)

@@ -1,15 +1,15 @@
 """The tree of mistakes. Every message says what came, what is allowed and what to do.
 
-    Sat2mapError            exit code 1: something failed that the user did not cause
-    ├── MissingExtra        an optional part of the package is not installed   (also ImportError)
-    ├── TrainingFailed      the loss left the numbers, a worker died           (also RuntimeError)
-    └── UserError           exit code 2: the call or the data need a change    (also ValueError)
-        ├── BadOption       an option whose value cannot be used
-        ├── UnknownName     a name that stands in no table
-        ├── SceneError      an image that cannot be read                       (also OSError)
-        ├── SourceError     imagery and labels that do not fit together
-        ├── ModelError      a model that cannot be loaded, or not for this scene
-        └── OutputError     a destination that cannot be written               (also OSError)
+Sat2mapError            exit code 1: something failed that the user did not cause
+├── MissingExtra        an optional part of the package is not installed   (also ImportError)
+├── TrainingFailed      the loss left the numbers, a worker died           (also RuntimeError)
+└── UserError           exit code 2: the call or the data need a change    (also ValueError)
+    ├── BadOption       an option whose value cannot be used
+    ├── UnknownName     a name that stands in no table
+    ├── SceneError      an image that cannot be read                       (also OSError)
+    ├── SourceError     imagery and labels that do not fit together
+    ├── ModelError      a model that cannot be loaded, or not for this scene
+    └── OutputError     a destination that cannot be written               (also OSError)
 """
 
 from __future__ import annotations

@@ -27,6 +27,9 @@ from sat2map.tiling import Window
 
 VECTOR_SUFFIXES = (".geojson", ".json", ".gpkg", ".shp", ".parquet", ".geoparquet", ".fgb")
 
+METRES_A_DEGREE = 111_320
+"""Length of a degree on the equator; enough to look around a place."""
+
 CLASS_COLUMNS = ("class", "classname", "class_name", "label", "category", "landcover", "land_cover", "type")
 """Columns that are taken for the class where none is named, in this order, whatever their case."""
 
@@ -38,14 +41,24 @@ class MaskLabels(Scene):
     mask: Scene = field(repr=False)
     legend: Legend = field(repr=False)
 
+    @property
+    def fill(self) -> int:
+        """There are no labels outside of the mask."""
+        return IGNORED
+
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         raster = self.mask.read(window)
-        if len(self.mask.bands) >= 3:
+        if has_colours(self.mask):
             ids = self.legend.ids_from_colours(raster.pixels[:3])
         else:
             ids = self.legend.ids_from_values(raster.pixels[0])
         ids[~raster.valid] = IGNORED
         return ids[None], raster.valid
+
+
+def has_colours(mask: Scene) -> bool:
+    """Tell whether a mask holds colours (three bands or more) or numbers."""
+    return len(mask.bands) >= 3
 
 
 def mask_labels(mask: Scene, legend: Legend) -> MaskLabels:
@@ -94,9 +107,12 @@ def read_shapes(path: Path | str, column: str | None = None) -> Shapes:
     if column is not None:
         frame = frame.assign(**{column: frame[column].map(_class_name)})
         frame = frame[frame[column].notna()]
+    if frame.empty:
+        raise SourceError(f"{path} names no class in its column {column!r}. Choose another with --column.")
     broken = ~frame.geometry.is_valid
-    frame = frame.set_geometry(frame.geometry.where(~broken, frame.geometry.apply(make_valid)))
-    return Shapes(str(path), frame, column, int(broken.sum()))
+    geometry = frame.geometry.copy()
+    geometry[broken] = geometry[broken].apply(make_valid)
+    return Shapes(str(path), frame.set_geometry(geometry), column, int(broken.sum()))
 
 
 def _class_column(path: Path | str, frame: gpd.GeoDataFrame, column: str | None) -> str | None:
@@ -151,6 +167,11 @@ class VectorLabels(Scene):
     rest: int
     tree: STRtree = field(repr=False, compare=False)
 
+    @property
+    def fill(self) -> int:
+        """There are no labels outside of the image."""
+        return IGNORED
+
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         place = window_geobox(self.geobox, window)
         near = sorted(self.tree.query(box(*place.boundingbox.bbox)))
@@ -168,18 +189,45 @@ def vector_labels(shapes: Shapes, geobox: GeoBox, legend: Legend, *, width: floa
         shapes: The shapes, in any CRS; those without one are taken to be in the image's.
         geobox: The image's grid.
         legend: The classes; shapes whose class is not among them become `IGNORED`.
-        width: To how many map units lines and points are widened.
+        width: To how many map units (metres where these are degrees) lines and points are widened.
         rest: The id of pixels under no shape.
     """
-    frame = shapes.frame
+    frame = _near(shapes.frame, geobox, width)
+    geometry = _widened(frame.geometry, width)
     if geobox.crs is not None and frame.crs is not None:
-        frame = frame.to_crs(str(geobox.crs))
-    frame = frame[frame.intersects(box(*geobox.boundingbox.bbox).buffer(width))]
-    geometry = frame.geometry
-    thin = ~geometry.geom_type.isin(["Polygon", "MultiPolygon", "GeometryCollection"])
-    geometry = geometry.where(~thin, geometry.buffer(width / 2))
+        geometry = geometry.to_crs(str(geobox.crs))
     names = frame[shapes.column] if shapes.column else pd.Series(shapes.names[0], index=frame.index)
     known: dict[str, int] = {name: i for i, name in enumerate(legend.names)}
     ids = tuple(known.get(name, IGNORED) for name in names)
     burnt: Sequence[BaseGeometry] = tuple(geometry)
     return VectorLabels(shapes.path, geobox, ("class",), "uint8", tuple(burnt), ids, rest, STRtree(list(burnt)))
+
+
+def footprint(geobox: GeoBox, crs: object) -> BaseGeometry:
+    """Return the outline of an image in another CRS; in its own coordinates where either CRS is not known."""
+    extent = geobox.extent
+    return extent.geom if geobox.crs is None or crs is None else extent.to_crs(str(crs)).geom
+
+
+def _near(frame: gpd.GeoDataFrame, geobox: GeoBox, width: float) -> gpd.GeoDataFrame:
+    """Return the shapes that reach into an image when widened, in the order of the file."""
+    outline = footprint(geobox, frame.crs)
+    units = width / METRES_A_DEGREE if frame.crs is not None and frame.crs.is_geographic else width
+    # The outline of a large image bends when carried into another CRS: its box is taken, and a little more.
+    near = box(*outline.bounds).buffer(2 * units + 0.01 * outline.length)
+    return frame.iloc[sorted(frame.sindex.query(near, predicate="intersects"))]
+
+
+def _widened(geometry: gpd.GeoSeries, width: float) -> gpd.GeoSeries:
+    """Return shapes with lines and points as polygons `width` wide; measured in metres where units are degrees."""
+    thin = ~geometry.geom_type.isin(["Polygon", "MultiPolygon", "GeometryCollection"])
+    if not thin.any():
+        return geometry
+    lines = geometry[thin]
+    if geometry.crs is not None and geometry.crs.is_geographic:
+        wide = lines.to_crs(lines.estimate_utm_crs()).buffer(width / 2).to_crs(geometry.crs)
+    else:
+        wide = lines.buffer(width / 2)
+    geometry = geometry.copy()
+    geometry[thin] = wide
+    return geometry

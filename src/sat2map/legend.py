@@ -10,7 +10,7 @@ import colorsys
 import csv
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,15 @@ class Legend:
             tuple(c for c in every if c.name.casefold() not in unwanted),
             tuple(c for c in every if c.name.casefold() in unwanted),
         )
+
+    def for_maps(self) -> Legend:
+        """Return the legend with numbers that a map can hold: those of the masks, or ids where these do not fit.
+
+        Masks of 0 and 255 are common, but `IGNORED` marks the pixels of a map that have no class.
+        """
+        if all(0 <= c.value < IGNORED for c in self.classes):
+            return self
+        return Legend(tuple(replace(c, value=i) for i, c in enumerate(self.classes)), self.ignored)
 
     @cached_property
     def _colour_table(self) -> np.ndarray:

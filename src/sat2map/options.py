@@ -28,6 +28,8 @@ class ReadOptions:
         resolution: Pixel size in map units to which all images are resampled.
         resize: Side in pixels to which all images are resized (their shorter side).
         layout: How images and labels are stored; found out where it is `auto`.
+        truth: What the labels are: classes, or map pictures. `auto`: pictures where they hold too many colours, or lie
+            side by side with the images.
         reverse: In side-by-side pictures the map is on the left.
         image_key: Name of the image array in HDF5 files.
         mask_key: Name of the mask array in HDF5 files.
@@ -43,6 +45,7 @@ class ReadOptions:
     resolution: float | None = None
     resize: int | None = None
     layout: Literal["auto", "folders", "side-by-side", "hdf5", "vectors"] = "auto"
+    truth: Literal["auto", "classes", "picture"] = "auto"
     reverse: bool = False
     image_key: str | None = None
     mask_key: str | None = None
@@ -200,6 +203,21 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         check_positive(self, "window", "batch", "block")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(ReadOptions, PredictOptions):
+    """How a model is scored.
+
+    Attributes:
+        split: Which part of the split that was written at training; `all` scores every labelled pixel.
+    """
+
+    split: Literal["test", "val", "train", "all"] = "test"
+
+    def __post_init__(self) -> None:
+        for part in (ReadOptions, PredictOptions):
+            part.__post_init__(self)
 
 
 def check_positive(options: object, *names: str) -> None:

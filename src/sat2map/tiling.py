@@ -6,14 +6,17 @@ the block that is being computed, so the map does not depend on how the work was
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from sat2map.errors import BadOption
+
+Item = TypeVar("Item")
 
 
 class Window(NamedTuple):
@@ -74,6 +77,13 @@ def grid(area: Window, size: int) -> Iterator[Window]:
     for row in range(area.row, area.bottom, size):
         for col in range(area.col, area.right, size):
             yield Window(row, col, size, size).intersect(area)
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """Yield items in tuples of `size`; the last one may be shorter."""
+    rest = iter(items)
+    while chunk := tuple(islice(rest, size)):
+        yield chunk
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from sat2map.scenes.base import Scene
 from sat2map.scenes.gdal import open_gdal
 from sat2map.scenes.hdf5 import open_hdf5
 from sat2map.scenes.mosaic import open_mosaic
-from sat2map.scenes.views import crop, resample, warp
+from sat2map.scenes.views import crop, resample, select, warp
 
-__all__ = ["OPENERS", "Scene", "array_scene", "crop", "image_files", "open_scene", "resample", "warp"]
+__all__ = ["OPENERS", "Scene", "array_scene", "crop", "image_files", "open_scene", "resample", "select", "warp"]
 
 IMAGE_SUFFIXES = (
     ".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".jp2", ".img"

@@ -35,8 +35,13 @@ class Scene(ABC):
         height, width = self.geobox.shape
         return int(height), int(width)
 
+    @property
+    def fill(self) -> int:
+        """What stands in pixels outside of the scene and in those no source covers."""
+        return 0
+
     def read(self, window: Window | None = None, bands: Sequence[int] | None = None) -> Raster:
-        """Read a window, which may reach outside of the scene: pixels there are zero and not valid.
+        """Read a window, which may reach outside of the scene: pixels there are `fill` and not valid.
 
         Args:
             window: Which pixels; all of them if not given.
@@ -47,7 +52,7 @@ class Scene(ABC):
         """
         window = window or whole(self.shape)
         chosen = list(range(len(self.bands)) if bands is None else bands)
-        pixels = np.zeros((len(chosen), *window.shape), self.dtype)
+        pixels = np.full((len(chosen), *window.shape), self.fill, self.dtype)
         valid = np.zeros(window.shape, bool)
         inside = window.intersect(whole(self.shape))
         if not inside.empty:

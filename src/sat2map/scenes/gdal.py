@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,9 @@ DECODED_AT_ONCE = {"JPEG", "PNG", "BMP", "GIF", "WEBP"}
 # Pictures without georeference are welcome here. A filter around each `open` would not do: files are opened by threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
+END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
+"""What stands at the end of a complete file."""
+
 KEPT_BYTES = 1 << 30
 """How much of such files is kept decoded."""
 
@@ -42,11 +45,15 @@ class GdalScene(Scene):
     indexes: tuple[int, ...]
     driver: str
     palette: bool = False
+    nodata: float | None = None
+    masked: bool = True  # False: pixels that are nodata count as valid
 
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         if self.driver in DECODED_AT_ONCE:
             every = list(range(len(self.bands)))
-            pixels, valid = _decoded.get(_version(self.path), lambda: self._decode(None, every))
+            pixels, valid = _decoded.get(
+                (*_version(self.path), self.palette, self.masked), lambda: self._decode(None, every)
+            )
             rows, cols = window.slices
             return pixels[bands, rows, cols], valid[rows, cols]
         return self._decode(window, bands)
@@ -55,13 +62,15 @@ class GdalScene(Scene):
         area = GdalWindow(window.col, window.row, window.width, window.height) if window else None
         try:
             file = _open(self.path)
-            valid = file.dataset_mask(window=area) > 0
+            valid = file.dataset_mask(window=area) > 0 if self.masked else None
             if self.palette:
                 pixels = _palette_colours(file, file.read(1, window=area))[bands]
             else:
                 pixels = file.read([self.indexes[b] for b in bands], window=area)
         except (RasterioError, OSError, IndexError) as error:
             raise SceneError(f"{self.path} cannot be read: {_reason(error)}. Is the file complete?") from None
+        if valid is None:
+            valid = np.ones(pixels.shape[1:], bool)
         if np.issubdtype(pixels.dtype, np.floating):
             valid &= ~np.isnan(pixels).any(axis=0)
         return pixels, valid
@@ -79,6 +88,7 @@ def open_gdal(path: Path | str, *, colours: bool = True) -> GdalScene:
     """
     try:
         file = _open(str(path))
+        _check_end(str(path), file.driver)
     except (RasterioError, OSError) as error:
         raise SceneError(f"{path} cannot be read as an image: {_reason(error)}.") from None
     if file.count == 0:
@@ -88,7 +98,21 @@ def open_gdal(path: Path | str, *, colours: bool = True) -> GdalScene:
     bands = ("red", "green", "blue") if palette else tuple(_band_name(file, i) for i in indexes)
     dtype = "uint8" if palette else str(np.result_type(*(file.dtypes[i - 1] for i in indexes)))
     geobox = GeoBox((file.height, file.width), file.transform, _crs(file))
-    return GdalScene(str(path), geobox, bands, dtype, str(path), indexes, file.driver, palette)
+    return GdalScene(str(path), geobox, bands, dtype, str(path), indexes, file.driver, palette, file.nodata)
+
+
+def _check_end(path: str, driver: str) -> None:
+    """Refuse a picture that was cut off: GDAL fills missing rows of a PNG with zeros, and reads a JPEG late.
+
+    Raises:
+        OSError: The file does not end as its format asks.
+    """
+    mark = END_MARKS.get(driver)
+    if mark is not None and Path(path).is_file():
+        with open(path, "rb") as file:
+            file.seek(-min(1024, Path(path).stat().st_size), os.SEEK_END)
+            if mark not in file.read():
+                raise OSError("its end is missing")
 
 
 def _band_name(file: rasterio.DatasetReader, index: int) -> str:
@@ -120,7 +144,7 @@ Version = tuple[str, int]
 
 def _version(path: str) -> Version:
     try:
-        return path, os.stat(path).st_mtime_ns
+        return path, Path(path).stat().st_mtime_ns
     except OSError:  # a URL, or a name of GDAL's own
         return path, 0
 
@@ -148,18 +172,18 @@ class _Kept:
 
     def __init__(self, limit: int) -> None:
         self._limit, self._bytes = limit, 0
-        self._files: OrderedDict[Version, Decoded] = OrderedDict()
+        self._files: OrderedDict[Hashable, Decoded] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, version: Version, decode: Callable[[], Decoded]) -> Decoded:
+    def get(self, key: Hashable, decode: Callable[[], Decoded]) -> Decoded:
         with self._lock:
-            if version in self._files:
-                self._files.move_to_end(version)
-                return self._files[version]
+            if key in self._files:
+                self._files.move_to_end(key)
+                return self._files[key]
         decoded = decode()
         with self._lock:
-            if version not in self._files:
-                self._files[version] = decoded
+            if key not in self._files:
+                self._files[key] = decoded
                 self._bytes += sum(a.nbytes for a in decoded)
             while self._bytes > self._limit and len(self._files) > 1:
                 _, old = self._files.popitem(last=False)

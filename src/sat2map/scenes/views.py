@@ -1,7 +1,8 @@
-"""Scenes made of scenes: a part of one, and one on another grid."""
+"""Scenes made of scenes: a part of one, some of its bands, and one on another grid."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from sat2map.raster import window_geobox
 from sat2map.scenes.base import Scene
 from sat2map.tiling import Window
 
-_ANY_CRS = "EPSG:3857"  # GDAL wants one; where there is none both sides get the same, so it changes nothing
+_ANY_CRS = "EPSG:3857"  # GDAL wants one; a side without one gets the other's, so it changes nothing
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class CropScene(Scene):
 
     scene: Scene
     area: Window
+
+    @property
+    def fill(self) -> int:
+        """What the whole scene has there."""
+        return self.scene.fill
 
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         moved = window._replace(row=window.row + self.area.row, col=window.col + self.area.col)
@@ -36,11 +42,34 @@ def crop(scene: Scene, area: Window) -> CropScene:
 
 
 @dataclass(frozen=True)
+class BandsScene(Scene):
+    """Some bands of a scene, each as often as it is named."""
+
+    scene: Scene
+    indexes: tuple[int, ...]
+
+    def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        raster = self.scene.read(window, [self.indexes[b] for b in bands])
+        return raster.pixels, raster.valid
+
+
+def select(scene: Scene, indexes: Sequence[int]) -> BandsScene:
+    """Return the bands of a scene at these places, counted from 0, as a scene."""
+    names = tuple(scene.bands[i] for i in indexes)
+    return BandsScene(scene.name, scene.geobox, names, scene.dtype, scene, tuple(indexes))
+
+
+@dataclass(frozen=True)
 class WarpedScene(Scene):
     """A scene on another grid; `method` is a GDAL resampling name."""
 
     scene: Scene
     method: str
+
+    @property
+    def fill(self) -> int:
+        """What the scene has outside of its grid."""
+        return self.scene.fill
 
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         target = window_geobox(self.geobox, window)
@@ -48,7 +77,8 @@ class WarpedScene(Scene):
         covered = _warp(raster.valid.astype(np.float32), raster.geobox, target, self.method)
         valid = covered >= 0.5
         if self.method == "nearest":
-            return np.stack([_warp(band, raster.geobox, target, self.method) for band in raster.pixels]), valid
+            moved = np.stack([_warp(band, raster.geobox, target, self.method) for band in raster.pixels])
+            return np.where(valid, moved, np.asarray(self.fill, moved.dtype)), valid
         pixels = np.zeros((len(bands), *window.shape), raster.pixels.dtype)
         for band, out in zip(raster.pixels, pixels, strict=True):
             total = _warp(np.where(raster.valid, band, 0).astype(np.float32), raster.geobox, target, self.method)
@@ -78,12 +108,17 @@ def _touched(source: GeoBox, target: GeoBox, pad: int = 2) -> Window:
     edge = np.linspace(0, 1, 21)
     cols = np.concatenate([edge, edge, np.zeros(21), np.ones(21)]) * width
     rows = np.concatenate([np.zeros(21), np.ones(21), edge, edge]) * height
-    xs, ys = target.affine * (cols, rows)
-    if source.crs != target.crs:
+    xs, ys = _apply(target.affine, cols, rows)
+    if source.crs is not None and target.crs is not None and source.crs != target.crs:
         xs, ys = (np.asarray(v) for v in transform(str(target.crs), str(source.crs), xs, ys))
-    cols, rows = ~source.affine * (xs, ys)
+    cols, rows = _apply(~source.affine, xs, ys)
     top, left = int(np.floor(rows.min())), int(np.floor(cols.min()))
     return Window(top, left, int(np.ceil(rows.max())) - top, int(np.ceil(cols.max())) - left).pad(pad)
+
+
+def _apply(affine: Affine, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where an affine carries points."""
+    return affine.a * xs + affine.b * ys + affine.c, affine.d * xs + affine.e * ys + affine.f
 
 
 def _warp(band: np.ndarray, source: GeoBox, target: GeoBox, method: str) -> np.ndarray:
@@ -93,8 +128,8 @@ def _warp(band: np.ndarray, source: GeoBox, target: GeoBox, method: str) -> np.n
         out,
         src_transform=source.affine,
         dst_transform=target.affine,
-        src_crs=str(source.crs or _ANY_CRS),
-        dst_crs=str(target.crs or _ANY_CRS),
+        src_crs=str(source.crs or target.crs or _ANY_CRS),
+        dst_crs=str(target.crs or source.crs or _ANY_CRS),
         resampling=Resampling[method],
     )
     return out

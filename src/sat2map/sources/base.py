@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -57,6 +58,8 @@ class Unread:
         image: The image on its own grid.
         mask: The mask, three bands of colours or one of numbers; None if there are shapes.
         shapes: The shapes, if the labels are vectors.
+
+    The mask is on the image's grid, unless both have places on the ground of their own.
     """
 
     name: str
@@ -76,7 +79,7 @@ class Source:
         output: What the truth is: class maps, or map pictures.
         pairs: Images with their truth, sorted by name.
         legend: The classes; empty for pictures.
-        counts: Labelled pixels by pair and class, `(pairs, classes)` int64, on the grid of the masks.
+        counts: Labelled pixels by pair and class, `(pairs, classes)` int64.
         findings: What was noticed on opening.
     """
 
@@ -97,6 +100,28 @@ class Source:
     def bands(self) -> tuple[str, ...]:
         """The bands of the images (of the first one: all have as many)."""
         return self.pairs[0].image.bands
+
+
+def unpaired(images: Iterable[Path], masks: Iterable[Path]) -> list[Finding]:
+    """Report the images and the masks that miss the other side."""
+    findings = []
+    for files, kind, one, other in (
+        (sorted(images), "image-without-mask", "images", "mask"),
+        (sorted(masks), "mask-without-image", "masks", "image"),
+    ):
+        if files:
+            names = listed(["/".join(f.parts[-2:]) for f in files])
+            text = f"{len(files)} {one} have no {other} of the same name and are left out: {names}."
+            findings.append(Finding("warning", kind, text, tuple(str(f) for f in files)))
+    return findings
+
+
+def unreadable(faults: Mapping[str, str]) -> list[Finding]:
+    """Report files that cannot be read, given by name with what went wrong."""
+    if not faults:
+        return []
+    text = f"{len(faults)} files cannot be read and are left out: {listed(list(faults.values()), 3)}"
+    return [Finding("warning", "unreadable", text, tuple(faults))]
 
 
 def listed(names: Sequence[object], most: int = 6) -> str:

@@ -2,281 +2,199 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import numpy as np
+import shapely
 
 from sat2map.errors import SceneError, SourceError
-from sat2map.labels import Shapes, disagreements, read_shapes
+from sat2map.labels import Shapes, disagreements, footprint, read_shapes
 from sat2map.options import ReadOptions
-from sat2map.raster import is_georeferenced
 from sat2map.scenes import IMAGE_SUFFIXES, Scene, crop
 from sat2map.scenes.gdal import open_gdal
-from sat2map.scenes.hdf5 import array_shapes, open_hdf5
-from sat2map.sources.base import Finding, Unread, listed
+from sat2map.sources.base import Finding, Unread, listed, unpaired, unreadable
+from sat2map.sources.naming import Files, group_of, key_of, role_of, twins
+from sat2map.sources.stacks import stacks
 from sat2map.tiling import Window
-
-IMAGE_WORDS = ("images", "image", "imgs", "img", "satellite", "sat", "rgb", "a", "traina", "x")
-MASK_WORDS = ("masks", "mask", "labels", "label", "annotations", "gt", "truth", "targets", "target", "map", "b", "y")
-
-_ROLE = re.compile(rf"(?:^|(?<=[_\-. ]))(?:{'|'.join(IMAGE_WORDS + MASK_WORDS)})(?:[_\-. ]|$)", re.IGNORECASE)
-_MASK_STEM = re.compile(r"(?:^|[_\-. ])(?:mask|label|gt)s?(?:[_\-. ]|$)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Files:
-    """The files below a source, by what they can be."""
-
-    root: Path
-    images: tuple[Path, ...]
-    hdf5: tuple[Path, ...]
-    vectors: tuple[Path, ...]
-    legends: tuple[Path, ...]
-
 
 Laid = tuple[list[Unread], list[Finding]]
 """What a layout makes of the files."""
 
 
-def role(path: Path) -> str | None:
-    """Return what a file is by the folder nearest to it that says so: `image`, `mask` or None."""
-    for part in reversed(path.parent.parts):
-        if part.casefold() in IMAGE_WORDS:
-            return "image"
-        if part.casefold() in MASK_WORDS:
-            return "mask"
-    return None
-
-
-def _group(path: Path) -> str:
-    """Return the folder of a file without the words for images and masks."""
-    words = IMAGE_WORDS + MASK_WORDS
-    return str(PurePosixPath(*(p for p in path.parent.parts if p.casefold() not in words))).strip(".")
-
-
-def _key(path: Path) -> str:
-    """Return what an image and its mask share of their names: the stem without the words for either."""
-    return _ROLE.sub("", path.stem).strip("_-. ").casefold() or path.stem.casefold()
-
-
-
 def _folders(files: Files, options: ReadOptions) -> Laid:
     """Pair `images/` with `masks/`, at any depth, or with the folder or raster named by `labels`."""
     if options.labels:
-        return _with_labels(files, options)
-    roles = {f: role(f.relative_to(files.root)) for f in files.images}
-    masks = [f for f, role in roles.items() if role == "mask"]
+        return _with_labels(files, Path(options.labels))
+    roles = {f: role_of(f.relative_to(files.root)) for f in files.images}
+    masks = [f for f, role in roles.items() if role == "mask"] or sorted(twins(files.images))
     images = [f for f, role in roles.items() if role == "image"]
-    if not images:  # images lie beside the folder of masks
-        images = [f for f, role in roles.items() if role is None]
+    if not images:  # images lie beside the folder of masks, or beside the masks
+        images = [f for f, role in roles.items() if role is None and f not in masks]
     return _match(files.root, images, files.root, masks)
 
 
-def _with_labels(files: Files, options: ReadOptions) -> Laid:
-    labels = Path(str(options.labels))
+def _with_labels(files: Files, labels: Path) -> Laid:
     if not labels.exists():
         raise SourceError(f"There are no labels at {labels} (--labels).")
     if labels.is_dir():
         masks = [f for f in sorted(labels.rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES]
-        images = [f for f in files.images if f not in masks]
-        return _match(files.root, images, labels, masks)
-    images = [f for f in files.images if f.resolve() != labels.resolve()]
-    opened, findings = _open_all(images)
+        among = {f.resolve() for f in masks}
+        return _match(files.root, [f for f in files.images if f.resolve() not in among], labels, masks)
+    opened, findings = open_all([f for f in files.images if f.resolve() != labels.resolve()])
     mask = open_gdal(labels)
-    pairs = [_mask_pair(files.root, f, image, mask) for f, image in opened]
-    return _located(pairs, mask, findings)
+    pairs = [_mask_pair(files.root, f, image, mask) for f, image in opened.items()]
+    on_it = [p for p in pairs if _is_under(p.image, mask)]
+    bare = tuple(p.name for p in pairs if not _is_under(p.image, mask))
+    if bare:
+        text = f"{len(bare)} images do not lie on the ground of {labels.name} and are left out: {listed(bare)}."
+        findings.append(Finding("warning", "no-overlap", text, bare))
+    return on_it, findings
 
 
-def _located(pairs: list[Unread], mask: Scene, findings: list[Finding]) -> Laid:
-    """Keep the images that lie on the ground of one label raster, or have its size."""
-    kept = []
-    for pair in pairs:
-        if pair.image.geobox.crs is not None and mask.geobox.crs is not None:
-            here = mask.geobox.extent.to_crs(pair.image.geobox.crs).intersects(pair.image.geobox.extent)
-            fault = None if here else "does not lie on the ground of its labels"
-        else:
-            fault = None if pair.image.shape == mask.shape else f"has not the size of its labels {mask.shape}"
-        if fault:
-            findings.append(Finding("warning", "no-overlap", f"{pair.name} {fault}; left out.", (pair.name,)))
-        else:
-            kept.append(pair)
-    return kept, findings
+def _is_under(image: Scene, mask: Scene) -> bool:
+    """Tell whether an image lies on the ground of a label raster; without a CRS sizes are compared later."""
+    if image.geobox.crs is None or mask.geobox.crs is None:
+        return True
+    return bool(footprint(mask.geobox, image.geobox.crs).intersects(image.geobox.extent.geom))
 
 
 def _match(image_root: Path, images: Sequence[Path], mask_root: Path, masks: Sequence[Path]) -> Laid:
-    """Pair files by group and name, first as they stand, then without the words for images and masks."""
-    findings: list[Finding] = []
-    by_stem = {(_group(m.relative_to(mask_root)), m.stem): m for m in masks}
-    by_key = {(_group(m.relative_to(mask_root)), _key(m)): m for m in masks}
-    partner: dict[Path, Path] = {}
+    """Pair files by group and name."""
+    partner = _partners(image_root, images, mask_root, masks)
+    alone = [f for f in images if f not in partner]
+    findings = unpaired(alone, set(masks) - set(partner.values()))
+    opened, unreadable = open_all(list(partner))
+    opened_masks, unreadable_masks = open_all([partner[f] for f in opened])
+    pairs = [
+        _mask_pair(image_root, f, image, opened_masks[partner[f]])
+        for f, image in opened.items()
+        if partner[f] in opened_masks
+    ]
+    return pairs, findings + unreadable + unreadable_masks
+
+
+def _partners(image_root: Path, images: Sequence[Path], mask_root: Path, masks: Sequence[Path]) -> dict[Path, Path]:
+    """Return each image's mask: of the same name as they stand, then without the words for images and masks.
+
+    Images in a folder of any other name are paired by name alone where it occurs once.
+    """
+    names = {f: (group_of(f.relative_to(image_root)), f.stem, key_of(f)) for f in images}
+    names |= {f: (group_of(f.relative_to(mask_root)), f.stem, key_of(f)) for f in masks}
+    lone = Counter(names[m][2] for m in masks)
+    lone_images = Counter(names[f][2] for f in images)
+    by_stem = {names[m][:2]: m for m in masks}
+    by_key = {(names[m][0], names[m][2]): m for m in masks}
+    by_name = {names[m][2]: m for m in masks if lone[names[m][2]] == 1}
+    partner = {}
     for image in images:
-        group = _group(image.relative_to(image_root))
-        mask = by_stem.get((group, image.stem)) or by_key.get((group, _key(image)))
+        group, stem, key = names[image]
+        mask = by_stem.get((group, stem)) or by_key.get((group, key))
+        if mask is None and role_of(image.relative_to(image_root)) is None and lone_images[key] == 1:
+            mask = by_name.get(key)
         if mask is not None:
             partner[image] = mask
-    for files, kind, text in (
-        ([f for f in images if f not in partner], "image-without-mask", "Images without a mask of the same name"),
-        ([f for f in masks if f not in partner.values()], "mask-without-image", "Masks without an image"),
-    ):
-        if files:
-            names = tuple(str(f) for f in files)
-            findings.append(Finding("warning", kind, f"{text}: {listed([f.name for f in files])}; left out.", names))
-    opened, unreadable = _open_all(list(partner))
-    findings += unreadable
-    pairs = []
-    for file, image in opened:
-        try:
-            pair = _mask_pair(image_root, file, image, open_gdal(partner[file]))
-        except SceneError as error:
-            findings.append(Finding("warning", "unreadable", f"{error} Left out.", (str(partner[file]),)))
-            continue
-        if _sizes_differ(pair):
-            sizes = f"{image.shape} and {pair.mask.shape if pair.mask else None}"
-            text = f"{pair.name} and its mask differ in size ({sizes}, height and width); left out."
-            findings.append(Finding("warning", "sizes-differ", text, (str(file), str(partner[file]))))
-        else:
-            pairs.append(pair)
-    return pairs, findings
+    return partner
 
 
-def _sizes_differ(pair: Unread) -> bool:
-    assert pair.mask is not None
-    placed = is_georeferenced(pair.image.geobox) and is_georeferenced(pair.mask.geobox)
-    return not placed and pair.image.shape != pair.mask.shape
-
-
-def _open_all(files: Sequence[Path]) -> tuple[list[tuple[Path, Scene]], list[Finding]]:
-    """Open images; those that cannot be read become findings."""
-    opened: list[tuple[Path, Scene]] = []
-    findings = []
+def open_all(files: Sequence[Path]) -> tuple[dict[Path, Scene], list[Finding]]:
+    """Open images; those that cannot be opened become a finding."""
+    opened: dict[Path, Scene] = {}
+    faults = {}
     for file in files:
         try:
-            opened.append((file, open_gdal(file)))
+            opened[file] = open_gdal(file)
         except SceneError as error:
-            findings.append(Finding("warning", "unreadable", f"{error} Left out.", (str(file),)))
-    return opened, findings
+            faults[str(file)] = str(error)
+    return opened, unreadable(faults)
 
 
 def _mask_pair(root: Path, file: Path, image: Scene, mask: Scene) -> Unread:
     name = file.relative_to(root)
-    return Unread(name.as_posix(), _group(name), image, mask)
+    return Unread(name.as_posix(), group_of(name), image, mask)
 
 
 def _side_by_side(files: Files, options: ReadOptions) -> Laid:
     """Cut each picture in two: the satellite image on the left, the map on the right, or the reverse."""
-    opened, findings = _open_all(files.images)
+    opened, findings = open_all(files.images)
+    odd = tuple(f.name for f, picture in opened.items() if picture.shape[1] % 2)
+    if odd:
+        text = f"{len(odd)} pictures have an odd width, which cannot be cut in two, and are left out: {listed(odd)}."
+        findings.append(Finding("warning", "odd-width", text, odd))
     pairs = []
-    for file, picture in opened:
+    for file, picture in opened.items():
         height, width = picture.shape
-        if width % 2:
-            text = f"{file.name} is {width} pixels wide, which cannot be cut in two; left out."
-            findings.append(Finding("warning", "odd-width", text, (str(file),)))
-            continue
-        halves = [crop(picture, Window(0, side * width // 2, height, width // 2)) for side in (0, 1)]
-        image, target = reversed(halves) if options.reverse else halves
-        name = file.relative_to(files.root)
-        pairs.append(Unread(name.as_posix(), _group(name), image, target))
-    return pairs, findings
-
-
-def _hdf5(files: Files, options: ReadOptions) -> Laid:
-    """Pair the stacks of one file, or `image_N.h5` with `mask_N.h5`."""
-    pairs: list[Unread] = []
-    findings: list[Finding] = []
-    masks: dict[tuple[str, str], Path] = {}
-    for file in files.hdf5:
-        name = file.relative_to(files.root)
-        try:
-            keys = _array_keys(file, options)
-        except SceneError as error:
-            findings.append(Finding("warning", "unreadable", f"{error} Left out.", (str(file),)))
-            continue
-        if keys is not None:
-            pairs += _stacks(file, name, *keys)
-        elif role(name) == "mask" or (role(name) is None and _MASK_STEM.search(file.stem)):
-            masks[_group(name), _key(file)] = file
-    singles = [f for f in files.hdf5 if f not in masks.values() and not any(p.name.startswith(f.name) for p in pairs)]
-    found, more = _single_files(files.root, singles, masks, options) if masks else ([], [])
-    return pairs + found, findings + more
-
-
-def _array_keys(file: Path, options: ReadOptions) -> tuple[str, str] | None:
-    """Return the names of the image and the mask array of a file, or None if it does not hold both."""
-    shapes = array_shapes(file)
-    by_word = {w: key for key in reversed(shapes) for w in [key.rsplit("/")[-1].casefold()]}
-    image = options.image_key or next((by_word[w] for w in IMAGE_WORDS if w in by_word), None)
-    mask = options.mask_key or next((by_word[w] for w in MASK_WORDS if w in by_word), None)
-    if image is None and mask is None and len(shapes) == 2:  # the one with more axes or bands is the image
-        mask, image = sorted(shapes, key=lambda k: (len(shapes[k]), np.prod(shapes[k])))
-    return (image, mask) if image in shapes and mask in shapes else None
-
-
-def _stacks(file: Path, name: Path, image_key: str, mask_key: str) -> list[Unread]:
-    shapes = array_shapes(file)
-    stacked = len(shapes[image_key]) == 4 or (len(shapes[image_key]) == 3 == len(shapes[mask_key]))
-    images = open_hdf5(file, image_key, stacked=stacked)
-    masks = open_hdf5(file, mask_key, stacked=stacked)
-    if len(images) != len(masks):
-        raise SourceError(f"{file} has {len(images)} images in {image_key!r}, but {len(masks)} masks in {mask_key!r}.")
-    return [
-        Unread(f"{name.as_posix()}[{i}]", _group(name), image, mask)
-        for i, (image, mask) in enumerate(zip(images, masks, strict=True))
-    ]
-
-
-def _single_files(
-    root: Path, images: Sequence[Path], masks: dict[tuple[str, str], Path], options: ReadOptions
-) -> Laid:
-    pairs, findings = [], []
-    used = set()
-    for file in images:
-        name = file.relative_to(root)
-        mask = masks.get((_group(name), _key(file)))
-        if mask is None:
-            text = f"{file.name} has no mask file of the same name; left out."
-            findings.append(Finding("warning", "image-without-mask", text, (str(file),)))
-            continue
-        used.add(mask)
-        (image,), (truth,) = open_hdf5(file, options.image_key), open_hdf5(mask, options.mask_key)
-        pairs.append(Unread(name.as_posix(), _group(name), image, truth))
-    for mask in sorted(set(masks.values()) - used):
-        text = f"{mask.name} has no image file of the same name; left out."
-        findings.append(Finding("warning", "mask-without-image", text, (str(mask),)))
+        if width % 2 == 0:
+            halves = [crop(picture, Window(0, side * width // 2, height, width // 2)) for side in (0, 1)]
+            image, target = reversed(halves) if options.reverse else halves
+            pairs.append(_mask_pair(files.root, file, image, target))
     return pairs, findings
 
 
 def _vectors(files: Files, options: ReadOptions) -> Laid:
     """Burn one vector file onto all images."""
-    if options.labels is None and len(files.vectors) > 1:
-        raise SourceError(f"There are several vector files: {listed(files.vectors)}. Name one with --labels.")
+    if options.labels is None and len(files.vectors) != 1:
+        held = (
+            f"There are several vector files: {listed(files.vectors)}" if files.vectors else "There is no vector file"
+        )
+        raise SourceError(f"{held}. Name one with --labels.")
     shapes = read_shapes(options.labels or files.vectors[0], options.column)
-    opened, findings = _open_all(files.images)
+    opened, findings = open_all(files.images)
     findings += _shape_findings(shapes, options)
-    crs = shapes.frame.crs
-    pairs, bare = [], []
-    for file, image in opened:
-        name = file.relative_to(files.root)
-        if image.geobox.crs is not None and crs is not None:
-            extent = image.geobox.extent.to_crs(str(crs)).geom
-            if not shapes.frame.sindex.query(extent, predicate="intersects").size:
-                bare.append(name.as_posix())
-                if not rest_is_background(shapes, options):
-                    continue
-        pairs.append(Unread(name.as_posix(), _group(name), image, shapes=shapes))
-    images_crs = {str(image.geobox.crs.to_epsg() or "custom") for _, image in opened if image.geobox.crs is not None}
-    if crs is not None and images_crs and images_crs != {str(crs.to_epsg())}:
-        text = f"Labels are in {crs.to_string()[:40]}, images in EPSG:{listed(sorted(images_crs))}; reprojected."
-        findings.append(Finding("note", "crs-differ", text))
-    if opened and len(bare) == len(opened):
-        text = f"No shape of {shapes.path} lies on any image. Is its CRS ({crs}) right?"
+    if not opened:
+        return [], findings
+    findings += _crs_findings(shapes, list(opened.values()))
+    prints = {f: footprint(image.geobox, shapes.frame.crs) for f, image in opened.items()}
+    bare = [f for f, place in prints.items() if not shapes.frame.sindex.query(place, predicate="intersects").size]
+    names = tuple(f.relative_to(files.root).as_posix() for f in bare)
+    if len(bare) == len(opened):
+        text = f"No shape of {shapes.path} lies on any image. Are its CRS ({_crs_name(shapes)}) and the images' right?"
         return [], [*findings, Finding("error", "no-overlap", text)]
+    kept = [f for f in opened if f not in bare or rest_is_background(shapes, options)]
     if bare:
-        text = f"{len(bare)} of {len(opened)} images have no shape on them: {listed(bare)}."
-        findings.append(Finding("note", "no-shapes", text, tuple(bare)))
-    return pairs, findings
+        what = "they are background" if rest_is_background(shapes, options) else "left out"
+        text = f"{len(bare)} of {len(opened)} images have no shape on them; {what}: {listed(names)}."
+        findings.append(Finding("note", "no-shapes", text, names))
+    findings += _beyond(shapes, list(prints.values()))
+    roots = {f: f.relative_to(files.root) for f in kept}
+    return [Unread(n.as_posix(), group_of(n), opened[f], shapes=shapes) for f, n in roots.items()], findings
+
+
+def _crs_name(shapes: Shapes) -> str:
+    crs = shapes.frame.crs
+    return "unknown" if crs is None else crs.name if crs.to_epsg() is None else f"EPSG:{crs.to_epsg()}"
+
+
+def _crs_findings(shapes: Shapes, images: Sequence[Scene]) -> list[Finding]:
+    """Report labels in another CRS than the images, and CRSs that are not known."""
+    places = [image.geobox.crs for image in images]
+    labels = _crs_name(shapes)
+    codes = {crs.to_epsg() for crs in places if crs is not None}
+    known = sorted(f"EPSG:{code}" if code else "a CRS without EPSG number" for code in codes)
+    if shapes.frame.crs is None or None in places:
+        known += ["unknown"] * (None in places)
+        text = f"Labels are in {labels}, images in {listed(known)}; what is unknown is taken to be the other."
+        return [Finding("warning", "no-crs", text)]
+    if known != [labels]:
+        return [Finding("note", "crs-differ", f"Labels are in {labels}, images in {listed(known)}; reprojected.")]
+    return []
+
+
+def _beyond(shapes: Shapes, prints: Sequence[shapely.Geometry]) -> list[Finding]:
+    """Report shapes that reach beyond the images."""
+    ground = shapely.union_all(prints)
+    shapely.prepare(ground)
+    geometry = shapes.frame.geometry.to_numpy()
+    apart = ~shapely.intersects(ground, geometry)
+    partly = ~apart & ~shapely.covers(ground.buffer(ground.length * 1e-7), geometry)
+    findings = []
+    if partly.any():
+        text = f"{partly.sum()} of {len(geometry)} shapes reach beyond the images and are cut off there."
+        findings.append(Finding("note", "shapes-beyond", text))
+    if apart.any():
+        text = f"{apart.sum()} of {len(geometry)} shapes lie on no image."
+        findings.append(Finding("note", "shapes-apart", text))
+    return findings
 
 
 def rest_is_background(shapes: Shapes, options: ReadOptions) -> bool:
@@ -302,7 +220,7 @@ def _shape_findings(shapes: Shapes, options: ReadOptions) -> list[Finding]:
 LAYOUTS: dict[str, Callable[[Files, ReadOptions], Laid]] = {
     "folders": _folders,
     "side-by-side": _side_by_side,
-    "hdf5": _hdf5,
+    "hdf5": stacks,
     "vectors": _vectors,
 }
 """How imagery and labels can be stored."""

@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from sat2map.errors import SourceError
-from sat2map.legend import KNOWN_LEGENDS, Legend, MapClass, pack_colour, pack_colours, palette, unpack_colour
-from sat2map.scenes import Scene
+from sat2map.legend import IGNORED, KNOWN_LEGENDS, Legend, MapClass, palette, unpack_colour
 from sat2map.sources.base import Finding, listed
-from sat2map.tiling import grid, whole
-
-FITS = 0.5
-"""Share of the masks' pixels a legend must know to be used."""
-
-RARE = 0.001
-"""Colours below this share are not taken for classes where the legend is discovered."""
-
-MOST = 64
-"""More colours than this are a picture, not classes."""
-
-Histogram = Counter[int]
-"""How many pixels a mask has of each colour (packed) or number."""
-
-
-def histogram(mask: Scene) -> Histogram:
-    """Count the colours or numbers of a mask's valid pixels."""
-    counts: Histogram = Counter()
-    for window in grid(whole(mask.shape), 2048):
-        raster = mask.read(window)
-        values = pack_colours(raster.pixels[:3]) if len(mask.bands) >= 3 else raster.pixels[0]
-        if not np.issubdtype(values.dtype, np.integer):
-            values = values.astype(np.int64)
-        for value, count in zip(*np.unique(values[raster.valid], return_counts=True), strict=True):
-            counts[int(value)] += int(count)
-    return counts
-
-
-def are_pictures(masks: Sequence[Scene]) -> bool:
-    """Tell whether these are map pictures, not classes: the first ones hold more than a few dozen common colours."""
-    held = sum((histogram(mask) for mask in masks[:3]), Counter[int]())
-    common = [n for n in held.values() if n >= RARE * held.total()]
-    return len(common) > MOST or sum(common) < 0.5 * held.total()
+from sat2map.sources.masks import FITS, MOST, RARE, Histogram, known_share, legend_key
 
 
 @dataclass(frozen=True)
@@ -67,24 +31,7 @@ def fit_legend(held: Histogram, given: Legend | None, *, colours: bool, ignore: 
     Raises:
         SourceError: The masks hold so many colours that they must be pictures, or nothing but ignored classes.
     """
-    findings = []
-    legend = None
-    if given is not None:
-        share = _known_share(held, given, colours)
-        if share >= FITS:
-            legend = given
-        else:
-            findings.append(_does_not_fit(held, given, colours, share))
-    if legend is None and colours:
-        for name, known in KNOWN_LEGENDS.items():
-            if _known_share(held, known, colours) >= 0.9 and _occurring(held, known, colours) > len(known) / 2:
-                findings.append(Finding("note", "known-legend", f"The masks' colours are those of: {name}."))
-                legend = known
-                break
-    if legend is None:
-        legend = _discovered(held, given, colours)
-        text = f"Classes were discovered from the masks: {listed(legend.names, 12)}. Name them in a file for --legend."
-        findings.append(Finding("note", "discovered-legend", text))
+    legend, findings = _chosen(held, given, colours)
     findings += _unknown(held, legend, colours)
     legend = legend.without(ignore)
     if not len(legend):
@@ -96,20 +43,50 @@ def fit_legend(held: Histogram, given: Legend | None, *, colours: bool, ignore: 
     return Fitted(legend, tuple(findings))
 
 
-def _key(c: MapClass, colours: bool) -> int:
-    return pack_colour(c.colour) if colours else c.value
+def _chosen(held: Histogram, given: Legend | None, colours: bool) -> tuple[Legend, list[Finding]]:
+    """Return the user's legend if it fits, else a known one that does, else what the masks hold."""
+    findings: list[Finding] = []
+    if given is not None:
+        if not colours:
+            given, findings = _in_order(held, given)
+        share = known_share(held, given, colours)
+        if share >= FITS:
+            return given, [*findings, *_twice(given, colours)]
+        findings = [_does_not_fit(held, given, colours, share)]
+    for name, known in KNOWN_LEGENDS.items() if colours else ():
+        if known_share(held, known, colours) >= 0.9 and _occurring(held, known, colours) > len(known) / 2:
+            return known, [*findings, Finding("note", "known-legend", f"The masks' colours are those of: {name}.")]
+    legend, more = _discovered(held, given, colours)
+    return legend, findings + more
+
+
+def _in_order(held: Histogram, given: Legend) -> tuple[Legend, list[Finding]]:
+    """Read masks of 0 and one other number, such as 255, by a legend of two classes counted 0 and 1."""
+    numbers = sorted(held)
+    if [c.value for c in given.classes] != [0, 1] or len(numbers) != 2 or numbers[0] != 0 or numbers[1] == 1:
+        return given, []
+    first, second = given.classes
+    text = f"The masks' number {numbers[1]} is taken for the legend's second class, {second.name}."
+    finding = Finding("note", "numbers-in-order", text)
+    return Legend((first, replace(second, value=numbers[1])), given.ignored), [finding]
+
+
+def _twice(legend: Legend, colours: bool) -> list[Finding]:
+    """Report classes of one colour, of which masks of colours can only mean the last."""
+    seen = [c.hex for c in legend.classes]
+    shared = [c.name for c in legend.classes if seen.count(c.hex) > 1]
+    if not colours or not shared:
+        return []
+    text = f"The legend gives one colour to several classes, which masks cannot tell apart: {listed(shared)}."
+    return [Finding("warning", "colour-twice", text)]
 
 
 def _share(held: Histogram, c: MapClass, colours: bool) -> float:
-    return held[_key(c, colours)] / max(held.total(), 1)
-
-
-def _known_share(held: Histogram, legend: Legend, colours: bool) -> float:
-    return sum(_share(held, c, colours) for c in legend.classes + legend.ignored)
+    return held[legend_key(c, colours)] / max(held.total(), 1)
 
 
 def _occurring(held: Histogram, legend: Legend, colours: bool) -> int:
-    return sum(held[_key(c, colours)] > 0 for c in legend.classes + legend.ignored)
+    return sum(held[legend_key(c, colours)] > 0 for c in legend.classes + legend.ignored)
 
 
 def _text(value: int, colours: bool) -> str:
@@ -118,7 +95,9 @@ def _text(value: int, colours: bool) -> str:
 
 def _does_not_fit(held: Histogram, given: Legend, colours: bool, share: float) -> Finding:
     what = "colours" if colours else "numbers"
-    absent = [f"{c.name} {_text(_key(c, colours), colours)}" for c in given.classes if not held[_key(c, colours)]]
+    absent = [
+        f"{c.name} {_text(legend_key(c, colours), colours)}" for c in given.classes if not held[legend_key(c, colours)]
+    ]
     text = (
         f"The legend knows {share:.1%} of the masks' pixels and is not used, but for the {what} that occur. "
         f"It gives {what} that occur in no mask: {listed(absent)}. "
@@ -128,7 +107,7 @@ def _does_not_fit(held: Histogram, given: Legend, colours: bool, share: float) -
 
 
 def _unknown(held: Histogram, legend: Legend, colours: bool) -> list[Finding]:
-    known = {_key(c, colours) for c in legend.classes + legend.ignored}
+    known = {legend_key(c, colours) for c in legend.classes + legend.ignored}
     unknown = [(v, n) for v, n in held.most_common() if v not in known]
     if not unknown:
         return []
@@ -139,26 +118,37 @@ def _unknown(held: Histogram, legend: Legend, colours: bool) -> list[Finding]:
     return [Finding("warning", f"unknown-{what}", text)]
 
 
-def _discovered(held: Histogram, given: Legend | None, colours: bool) -> Legend:
+def _discovered(held: Histogram, given: Legend | None, colours: bool) -> tuple[Legend, list[Finding]]:
     """Make a legend of what the masks hold; names of the user's legend are kept where they fit."""
     values = sorted(v for v, n in held.items() if n >= RARE * held.total())
+    findings = []
+    if not colours and len(values) > 2 and values[-1] == IGNORED:
+        values.pop()
+        findings.append(Finding("note", "number-255", f"The number {IGNORED} counts as unlabelled, as is the custom."))
     if not values or len(values) > MOST:
         raise SourceError(
-            f"The masks hold {len(held)} different {'colours' if colours else 'numbers'}: too many for classes. "
+            f"The masks hold {len(held)} different {'colours' if colours else 'numbers'}: {_too(values)} for classes. "
             "If they are map pictures, lay them out side by side; if they were saved as JPEG, save them as PNG."
         )
-    named = {_key(c, colours): c for c in given.classes + given.ignored} if given else {}
+    named = {legend_key(c, colours): c for c in given.classes + given.ignored} if given else {}
     classes = []
     for i, (value, colour) in enumerate(zip(values, palette(len(values)), strict=True)):
         if colours:
-            name = named[value].name if value in named else _text(value, colours)
+            name = named[value].name if value in named else _name(value, values, colours)
             classes.append(MapClass(name, unpack_colour(value), i))
         else:
-            classes.append(named.get(value) or MapClass(_number_name(value, values), colour, value))
-    return Legend(tuple(classes))
+            classes.append(named.get(value) or MapClass(_name(value, values, colours), colour, value))
+    legend = Legend(tuple(classes))
+    text = f"Classes were discovered from the masks: {listed(legend.names, 12)}. Name them in a file for --legend."
+    return legend, [*findings, Finding("note", "discovered-legend", text)]
 
 
-def _number_name(value: int, values: list[int]) -> str:
-    if len(values) == 2 and values[0] == 0:
+def _too(values: list[int]) -> str:
+    return "too many" if values else "none frequent enough"
+
+
+def _name(value: int, values: list[int], colours: bool) -> str:
+    """Return a name for what stands in a mask; masks of two values, the lower one black or 0, are of one thing."""
+    if len(values) == 2 and values[0] == 0 and (not colours or values[1] == 0xFFFFFF):
         return "background" if value == 0 else "foreground"
-    return f"class {value}"
+    return _text(value, colours) if colours else f"class {value}"

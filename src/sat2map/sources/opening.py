@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from sat2map.errors import SourceError
-from sat2map.labels import VECTOR_SUFFIXES, mask_labels, vector_labels
-from sat2map.legend import IGNORED, Legend, MapClass, legend_of, read_legend
+from sat2map.errors import SceneError, SourceError
+from sat2map.labels import VECTOR_SUFFIXES, has_colours, mask_labels, vector_labels
+from sat2map.legend import IGNORED, Legend, legend_of, read_legend
 from sat2map.options import ReadOptions
 from sat2map.progress import track_map
 from sat2map.raster import is_georeferenced, pixel_size
-from sat2map.scenes import HDF5_SUFFIXES, IMAGE_SUFFIXES, Scene, resample, warp
-from sat2map.scenes.gdal import open_gdal
-from sat2map.sources.base import Finding, Pair, Source, Unread, listed
-from sat2map.sources.layouts import LAYOUTS, Files, rest_is_background, role
-from sat2map.sources.legends import Fitted, are_pictures, fit_legend, histogram
-from sat2map.tiling import grid, whole
+from sat2map.scenes import Scene, resample, warp
+from sat2map.scenes.gdal import DECODED_AT_ONCE, GdalScene, open_gdal
+from sat2map.sources.base import Finding, Pair, Source, Unread, listed, unreadable
+from sat2map.sources.layouts import LAYOUTS, rest_is_background
+from sat2map.sources.legends import fit_legend
+from sat2map.sources.masks import are_pictures, histogram, keep_named_nodata, settle
+from sat2map.sources.naming import Files, find_files, role_of, twins
+from sat2map.tiling import Window, grid, whole
 
-LEGEND_NAMES = ("classes", "legend", "class_dict", "labelmap", "colours", "colors")
-"""Stems of files that are taken for a legend."""
+BACKGROUND = "background"
+"""Name of the class of whatever lies outside all shapes."""
 
 
 def open_source(path: Path | str, options: ReadOptions | None = None) -> Source:
@@ -39,37 +43,18 @@ def open_source(path: Path | str, options: ReadOptions | None = None) -> Source:
     files = find_files(Path(path))
     layout = options.layout if options.layout != "auto" else _guess(files, options)
     unread, findings = LAYOUTS[layout](files, options)
-    unread, odd = _same_bands(unread)
-    findings += odd
+    for choose in (_readable, _same_bands, _same_sizes):
+        unread, faults = choose(unread)
+        findings += faults
     if not unread:
-        faults = " ".join(f.text for f in findings if f.level != "note")
-        raise SourceError(f"{path} holds no image with labels that can be used. {faults}".strip())
-    fitted = _legend(unread, layout, _given_legend(files, options), options)
-    pairs = tuple(_pair(u, fitted.legend, options) for u in unread)
-    counts = np.array(track_map(lambda p: class_counts(p.target, len(fitted.legend)), pairs, "Reading labels"))
-    findings += [*fitted.findings, *_absent(fitted.legend, counts)]
-    output = "classes" if len(fitted.legend) else "picture"
-    return Source(str(path), layout, output, pairs, fitted.legend, counts, tuple(findings))
-
-
-def find_files(path: Path) -> Files:
-    """List the files of a source by what they can be.
-
-    Raises:
-        SourceError: There is no such folder or file.
-    """
-    if not path.exists():
-        raise SourceError(f"There is no {path}. Name a folder with images and labels, or an image or HDF5 file.")
-    root = path if path.is_dir() else path.parent
-    every = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    visible = [f for f in every if not any(part.startswith(".") for part in f.relative_to(root).parts)]
-
-    def of(suffixes: Sequence[str]) -> tuple[Path, ...]:
-        return tuple(f for f in visible if f.suffix.lower() in suffixes)
-
-    legends = tuple(f for f in of((".json", ".csv")) if f.stem.casefold() in LEGEND_NAMES)
-    vectors = tuple(f for f in of(VECTOR_SUFFIXES) if f not in legends)
-    return Files(root, of(IMAGE_SUFFIXES), of(HDF5_SUFFIXES), vectors, legends)
+        texts = " ".join(f.text for f in findings if f.level != "note")
+        raise SourceError(f"{path} holds no image with labels that can be used. {texts}".strip())
+    read = _read(unread, layout, _given_legend(files, options), options)
+    pairs = tuple(_pair(u, read.legend, options) for u in read.unread)
+    legend = read.legend.for_maps()
+    counts = np.array(track_map(lambda p: class_counts(p.target, len(legend)), pairs, "Counting classes"))
+    findings += [*read.findings, *_absent(legend, counts)]
+    return Source(str(path), layout, read.output, pairs, legend, counts, tuple(findings))
 
 
 def _guess(files: Files, options: ReadOptions) -> str:
@@ -82,11 +67,13 @@ def _guess(files: Files, options: ReadOptions) -> str:
         return "hdf5"
     if options.labels:
         return "vectors" if Path(options.labels).suffix.lower() in VECTOR_SUFFIXES else "folders"
-    if "mask" in {role(f.relative_to(files.root)) for f in files.images}:
+    if "mask" in {role_of(f.relative_to(files.root)) for f in files.images}:
         return "folders"
     if files.vectors:
         return "vectors"
-    if files.images and all(width == 2 * height for height, width in (open_gdal(f).shape for f in files.images[:20])):
+    if twins(files.images):
+        return "folders"
+    if files.images and all(width == 2 * height for height, width in _shapes(files.images[:20])):
         return "side-by-side"
     raise SourceError(
         f"{files.root} has {len(files.images)} images, but no labels. Put masks in a folder 'masks' beside 'images', "
@@ -94,15 +81,65 @@ def _guess(files: Files, options: ReadOptions) -> str:
     )
 
 
+def _shapes(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return height and width of the images that can be opened."""
+    shapes = []
+    for file in files:
+        try:
+            shapes.append(open_gdal(file).shape)
+        except SceneError:  # reported by the layout
+            continue
+    return shapes or [(0, 1)]
+
+
+def _readable(unread: Sequence[Unread]) -> tuple[list[Unread], list[Finding]]:
+    """Keep the images whose last pixel can be read: a GeoTIFF that was cut off opens well, and fails in training."""
+    faults = track_map(_fault, unread, "Opening images")
+    bad = {u.name: fault for u, fault in zip(unread, faults, strict=True) if fault}
+    return [u for u in unread if u.name not in bad], unreadable(bad)
+
+
+def _fault(unread: Unread) -> str | None:
+    """Return what is wrong with an image or its mask, if anything is."""
+    try:
+        for scene in (unread.image, unread.mask):
+            if isinstance(scene, GdalScene) and scene.driver not in DECODED_AT_ONCE:
+                scene.read(Window(scene.shape[0] - 1, scene.shape[1] - 1, 1, 1))
+    except SceneError as error:
+        return str(error)
+    return None
+
+
 def _same_bands(unread: Sequence[Unread]) -> tuple[list[Unread], list[Finding]]:
     """Keep the images that have as many bands as most of them."""
     usual = Counter(len(u.image.bands) for u in unread).most_common(1)[0][0] if unread else 0
-    odd = [u for u in unread if len(u.image.bands) != usual]
+    odd = tuple(u.name for u in unread if len(u.image.bands) != usual)
     if not odd:
         return list(unread), []
-    names = tuple(u.name for u in odd)
-    text = f"Most images have {usual} bands, but not {listed(names)}; left out."
-    return [u for u in unread if u not in odd], [Finding("warning", "bands-differ", text, names)]
+    text = f"Most images have {usual} bands; {len(odd)} have another number of them and are left out: {listed(odd)}."
+    return [u for u in unread if len(u.image.bands) == usual], [Finding("warning", "bands-differ", text, odd)]
+
+
+def _same_sizes(unread: Sequence[Unread]) -> tuple[list[Unread], list[Finding]]:
+    """Keep the images whose mask has their size, or a place of its own; give each side the place of the other."""
+    kept, odd = [], {}
+    for u in unread:
+        if u.mask is None or (is_georeferenced(u.image.geobox) and is_georeferenced(u.mask.geobox)):
+            kept.append(u)
+        elif u.image.shape == u.mask.shape:
+            geobox = u.image.geobox if is_georeferenced(u.image.geobox) else u.mask.geobox
+            kept.append(replace(u, image=replace(u.image, geobox=geobox), mask=replace(u.mask, geobox=geobox)))
+        else:
+            odd[u.name] = f"{u.name} ({_size(u.image)}, its mask {_size(u.mask)})"
+    if not odd:
+        return kept, []
+    text = f"{len(odd)} images differ in size from their mask and are left out: {listed(list(odd.values()))}."
+    return kept, [Finding("warning", "sizes-differ", text, tuple(odd))]
+
+
+def _size(scene: Scene) -> str:
+    height, width = scene.shape
+    return f"{width} x {height}"
 
 
 def _given_legend(files: Files, options: ReadOptions) -> Legend | None:
@@ -110,31 +147,54 @@ def _given_legend(files: Files, options: ReadOptions) -> Legend | None:
     return read_legend(path) if path else None
 
 
-def _legend(unread: Sequence[Unread], layout: str, given: Legend | None, options: ReadOptions) -> Fitted:
-    """Fit a legend to the labels; an empty one if they are pictures."""
-    if layout == "vectors":
-        return _shapes_legend(unread[0], given, options)
-    masks = [u.mask for u in unread if u.mask is not None]
-    colours = any(len(m.bands) >= 3 for m in masks)
-    if layout == "side-by-side" or (colours and given is None and are_pictures(masks)):
-        return Fitted(Legend(()), ())
-    held = sum(track_map(histogram, masks, "Reading masks"), Counter[int]())
-    return fit_legend(held, given, colours=colours, ignore=options.ignore)
+@dataclass(frozen=True)
+class _Read:
+    """Images with their labels as these are to be read; the legend has the numbers of the masks."""
+
+    unread: tuple[Unread, ...]
+    legend: Legend
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def output(self) -> Literal["classes", "picture"]:
+        return "classes" if len(self.legend) else "picture"
 
 
-def _shapes_legend(first: Unread, given: Legend | None, options: ReadOptions) -> Fitted:
+def _read(unread: Sequence[Unread], layout: str, given: Legend | None, options: ReadOptions) -> _Read:
+    """Decide how to read the labels, and fit a legend to them; an empty one if they are pictures."""
+    if unread[0].shapes is not None:
+        return _Read(tuple(unread), _shapes_legend(unread[0], given, options))
+    masks = [keep_named_nodata(u.mask, given) for u in unread if u.mask is not None]
+    if _wants_pictures(masks, layout, given, options):
+        return _Read(tuple(unread), Legend(()))
+    held = track_map(histogram, masks, "Reading masks")
+    settled = settle(masks, held, given)
+    fitted = fit_legend(settled.held, given, colours=settled.colours, ignore=options.ignore)
+    read = tuple(replace(u, mask=mask) for u, mask in zip(unread, settled.masks, strict=True))
+    return _Read(read, fitted.legend, (*settled.findings, *fitted.findings))
+
+
+def _wants_pictures(masks: Sequence[Scene], layout: str, given: Legend | None, options: ReadOptions) -> bool:
+    if options.truth != "auto":
+        return options.truth == "picture"
+    if layout == "side-by-side":
+        return True
+    first = masks[:3]
+    return given is None and all(map(has_colours, first)) and are_pictures(sum(map(histogram, first), Counter()))
+
+
+def _shapes_legend(first: Unread, given: Legend | None, options: ReadOptions) -> Legend:
     """Make the legend of shapes: colours of the user's legend where its names are theirs."""
     assert first.shapes is not None
     names = list(first.shapes.names)
-    if rest_is_background(first.shapes, options):
-        names = ["background", *names]
+    if rest_is_background(first.shapes, options) and BACKGROUND not in names:
+        names = [BACKGROUND, *names]
     known = {c.name.casefold(): c for c in given.classes} if given else {}
-    chosen = legend_of(names)
-    classes = [
-        MapClass(c.name, known[c.name.casefold()].colour if c.name.casefold() in known else c.colour, c.value)
-        for c in chosen.classes
-    ]
-    return Fitted(Legend(tuple(classes)).without(options.ignore), ())
+    classes = [replace(c, colour=known.get(c.name.casefold(), c).colour) for c in legend_of(names).classes]
+    legend = Legend(tuple(classes)).without(options.ignore)
+    if not len(legend):
+        raise SourceError("The shapes hold no class that could be learnt: all are named as ignored (--ignore).")
+    return legend
 
 
 def _pair(unread: Unread, legend: Legend, options: ReadOptions) -> Pair:
@@ -142,13 +202,13 @@ def _pair(unread: Unread, legend: Legend, options: ReadOptions) -> Pair:
     image = on_grid(unread.image, options.resolution, options.resize)
     target: Scene
     if unread.shapes is not None:
-        rest = 0 if rest_is_background(unread.shapes, options) else IGNORED
+        background = rest_is_background(unread.shapes, options) and BACKGROUND in legend.names
+        rest = legend.names.index(BACKGROUND) if background else IGNORED
         target = vector_labels(unread.shapes, image.geobox, legend, width=options.width, rest=rest)
     else:
         assert unread.mask is not None
-        mask = unread.mask if not len(legend) else mask_labels(unread.mask, legend)
-        placed = is_georeferenced(image.geobox) and is_georeferenced(mask.geobox)
-        target = warp(mask, image.geobox, nearest=True) if placed else resample(mask, image.shape, nearest=True)
+        mask = mask_labels(unread.mask, legend) if len(legend) else unread.mask
+        target = warp(mask, image.geobox, nearest=len(legend) > 0)
     return Pair(unread.name, unread.group, image, target)
 
 
@@ -156,7 +216,7 @@ def on_grid(image: Scene, resolution: float | None, resize: int | None) -> Scene
     """Return the image with pixels of `resolution` map units, or with its shorter side `resize` pixels long.
 
     Raises:
-        SourceError: A resolution is asked for, but the image has no georeference.
+        SourceError: A resolution is asked for, but the image has no georeference, or is smaller than that.
     """
     if resolution is None and resize is None:
         return image
@@ -166,6 +226,11 @@ def on_grid(image: Scene, resolution: float | None, resize: int | None) -> Scene
         factor = pixel_size(image.geobox) / float(resolution or 1)
     else:
         raise SourceError(f"{image.name} has no georeference, so it has no --resolution. Use --resize instead.")
+    if round(min(image.shape) * factor) < 1:
+        raise SourceError(
+            f"At --resolution {resolution} nothing is left of {image.name}, whose pixels are "
+            f"{pixel_size(image.geobox):.3g} map units wide. Give the resolution in map units (degrees, if those are)."
+        )
     height, width = (max(round(side * factor), 1) for side in image.shape)
     return resample(image, (height, width))
 

@@ -1,0 +1,309 @@
+"""The command line: parse, call the verb of the same name, print. Nothing else in the package prints.
+
+Heavy modules are imported by the commands that need them, so that `sat2map --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+import sat2map
+from sat2map.errors import Sat2mapError
+from sat2map.options import (
+    EvaluateOptions,
+    LearnOptions,
+    PredictOptions,
+    ReadOptions,
+    SplitOptions,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sat2map.metrics import Scores
+
+app = App(
+    name="sat2map",
+    help="Turn satellite and aerial imagery into maps.",
+    version=sat2map.__version__,
+    default_parameter=Parameter(negative_iterable=()),
+)
+
+
+def _flat(group: str) -> Parameter:
+    """Show the fields of an options class as options of the command, under one heading."""
+    return Parameter(name="*", group=group)
+
+
+Reading = Annotated[ReadOptions, _flat("Reading")]
+Splitting = Annotated[SplitOptions, _flat("Split")]
+Learning = Annotated[LearnOptions, _flat("Learning")]
+Predicting = Annotated[PredictOptions, _flat("Prediction")]
+Evaluating = Annotated[EvaluateOptions, _flat("Evaluation")]
+
+
+@app.command
+def inspect(source: str, /, *, json: bool = False, read: Reading = ReadOptions()) -> int:
+    """Tell what a folder or file of imagery and labels holds, and what is wrong with it.
+
+    Exit code 0 if it can be trained on, 2 if not.
+
+    Args:
+        source: A folder, or an image or HDF5 file.
+        json: Print JSON.
+    """
+    from sat2map.inspection import inspect as look
+
+    found = look(source, **asdict(read))
+    if json:
+        _console().print_json(data=found.to_json())
+    else:
+        _console().print(found)
+    return 0 if found.trainable else 2
+
+
+@app.command
+def train(
+    source: str,
+    run: Path,
+    /,
+    *,
+    read: Reading = ReadOptions(),
+    split: Splitting = SplitOptions(),
+    learn: Learning = LearnOptions(),
+) -> None:
+    """Train a network on imagery with labels.
+
+    Args:
+        source: A folder, or an image or HDF5 file.
+        run: The folder to make: model, metrics, curves, samples, checkpoints.
+    """
+    from sat2map.runs import RunFolder
+    from sat2map.training import train as learn_from
+
+    folder = RunFolder(learn_from(source, run, **asdict(read), **asdict(split), **asdict(learn)))
+    if learn.tune:
+        _print_trials(folder.path)
+    told = next(row for row in reversed(folder.rows()) if row.get("val_mean_iou") is not None)
+    _say(f"Trained {told['epoch']} epochs in {told['seconds'] / 60:.1f} minutes; curves in {folder.curves}")
+    _say(f"Model in {folder.model}. Next:")
+    _say(f'  sat2map evaluate "{source}" REPORT --model "{run}"\n  sat2map predict SCENE MAP.tif --model "{run}"')
+
+
+@app.command
+def evaluate(
+    source: str,
+    report: Path,
+    /,
+    *,
+    model: Path,
+    overwrite: bool = False,
+    options: Evaluating = EvaluateOptions(),
+) -> None:
+    """Score a model on labelled ground it has not seen, and write a report.
+
+    Args:
+        source: A folder, or an image or HDF5 file.
+        report: The folder for metrics.json, pictures and report.html.
+        model: The run that trained it, or its model folder.
+        overwrite: Replace a report that is there.
+    """
+    from sat2map.evaluation import evaluate as score
+
+    made = score(source, report, model=model, overwrite=overwrite, **asdict(options))
+    _print_scores(made.scores)
+    _say(f"Report in {made.report}")
+
+
+@app.command
+def predict(
+    scene: str,
+    map: Path,
+    /,
+    *,
+    model: Path,
+    polygons: Path | None = None,
+    picture: Path | None = None,
+    overwrite: bool = False,
+    options: Predicting = PredictOptions(),
+) -> None:
+    """Turn a scene into a map.
+
+    Args:
+        scene: An image file, a URL, or a folder or pattern of tiles.
+        map: The map to write: .tif or .png.
+        model: The run that trained it, or its model folder.
+        polygons: Also write the map's polygons: .gpkg, .geojson, .shp or .parquet.
+        picture: Also draw the map beside its image: .png.
+        overwrite: Replace files that are there.
+    """
+    from sat2map.prediction import predict as turn
+
+    made = turn(scene, map, model=model, polygons=polygons, picture=picture, overwrite=overwrite, **asdict(options))
+    total = sum(made.counts.values())
+    shares = ", ".join(f"{name} {count / max(total, 1):.1%}" for name, count in made.counts.items())
+    _say(f"{made.runtime}: {total + made.invalid:,} pixels, {made.invalid:,} without data. {shares}")
+    _say(f"Map in {made.map}" + (f", polygons in {polygons}" if polygons else ""))
+
+
+@app.command
+def polygonize(
+    map: Path,
+    polygons: Path,
+    /,
+    *,
+    classes: tuple[str, ...] = (),
+    min_area: float | None = None,
+    simplify: float | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Turn a class map into polygons.
+
+    Args:
+        map: A class map.
+        polygons: The file to write: .gpkg, .geojson, .shp or .parquet.
+        classes: Names of the classes to keep; all if none is given.
+        min_area: Leave out polygons smaller than this, in square metres (pixels if the map has no CRS).
+        simplify: Smooth the steps of the pixels by about this length, in map units.
+        overwrite: Replace a file that is there.
+    """
+    from sat2map.polygons import polygonize as trace
+
+    made = trace(map, polygons, classes=classes, min_area=min_area, simplify=simplify, overwrite=overwrite)
+    _say(f"Polygons in {made}")
+
+
+@app.command
+def demo(
+    folder: Path = Path("demo"),
+    /,
+    *,
+    source: str | None = None,
+    minutes: float = 1.0,
+    seed: int = 0,
+) -> None:
+    """Go through the whole flow: a fabricated scene, or your own data, to a model, a map and a report.
+
+    Args:
+        folder: Where everything goes; an earlier demo there is replaced.
+        source: Imagery with labels to take in place of the fabricated scene.
+        minutes: How long to train.
+        seed: Where all random numbers start.
+    """
+    from sat2map.demo import demo as show
+
+    made = show(folder, source=source, minutes=minutes, seed=seed)
+    _print_scores(made.scores)
+    for what, path in (("Map", made.map), ("Polygons", made.polygons), ("Picture", made.picture)):
+        _say(f"{what:9} {path.resolve()}")
+    _say(f"Report    {made.report.resolve()}")
+
+
+@app.command
+def networks(name: str | None = None, /, *, bands: int = 3, encoder: str = "resnet34", size: int = 256) -> None:
+    """List the networks there are, or show the layers of one.
+
+    Args:
+        name: A network of the list.
+        bands: Number of bands.
+        encoder: Its encoder.
+        size: Side of the image in pixels for which shapes are shown.
+    """
+    from rich.table import Table
+
+    from sat2map.networks import NETWORKS, build_network, network_summary
+
+    if name is not None:
+        network = build_network(name, bands=bands, channels=2, encoder=encoder)
+        print(network_summary(network, bands, size))
+        return
+    table = Table("Name", "What it is", box=None)
+    for entry in NETWORKS.values():
+        table.add_row(entry.name, entry.about)
+    _console().print(table)
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 2 for a user's mistake, 1 for a failure, 130 when interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run one command and return its exit code."""
+    warnings.simplefilter("ignore")  # those of libraries; our own are logged
+    logging.basicConfig(handlers=[_Told()], format="%(message)s")
+    logging.getLogger("sat2map").setLevel(logging.INFO)
+    try:
+        code = app(words, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return 2
+    except Sat2mapError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Stopped. Training goes on from its last epoch with --resume.", file=sys.stderr)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+class _Told(logging.StreamHandler[Any]):
+    """Writes to standard error as it is at the time: a progress bar puts itself between."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        mark = "Warning: " if record.levelno >= logging.WARNING else ""
+        return mark + super().format(record)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _say(text: str) -> None:
+    print(text)
+
+
+def _print_scores(scores: Scores) -> None:
+    from rich.table import Table
+
+    table = Table("Class", "Precision", "Recall", "IoU", "F1", "Pixels", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for c in scores.classes:
+        table.add_row(c.name, *(_figure(v) for v in (c.precision, c.recall, c.iou, c.f1)), f"{c.pixels:,}")
+    means = (scores.mean_precision, scores.mean_recall, scores.mean_iou, scores.mean_f1)
+    table.add_row("mean", *(_figure(v) for v in means), style="bold")
+    _console().print(table)
+    _say(f"Accuracy {_figure(scores.accuracy)}")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _print_trials(run: Path) -> None:
+    import json
+
+    from rich.table import Table
+
+    rows = json.loads((run / "tune.json").read_text())
+    table = Table(*rows[0], box=None)
+    for row in rows:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    _console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The whole flow in one go: a scene, a model, an honest score, a map, polygons, a report."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sat2map.evaluation import evaluate
+from sat2map.fabricate import write_scene
+from sat2map.metrics import Scores
+from sat2map.prediction import predict
+from sat2map.runs import RunFolder
+from sat2map.scenes import Scene, open_scene
+from sat2map.splits import read_split
+from sat2map.training import train
+
+log = logging.getLogger(__name__)
+
+WORDS: dict[str, Any] = {"encoder": "resnet18", "size": 128, "batch": 16}
+"""How the fabricated scene is learnt: a lighter network and smaller patches than usual, to fit into a minute."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo left behind."""
+
+    map: Path
+    polygons: Path
+    picture: Path
+    report: Path
+    scores: Scores
+
+
+def demo(
+    folder: Path | str = "demo", *, source: Path | str | None = None, minutes: float = 1.0, seed: int = 0, **words: Any
+) -> Demo:
+    """Fabricate a scene, learn from a part of it, score the model on another, and map all of it.
+
+    Args:
+        folder: Where everything goes; an earlier demo there is replaced.
+        source: Your own imagery with labels, in place of the fabricated scene.
+        minutes: How long to train.
+        seed: Where the random numbers start.
+        words: Other words of `train`.
+
+    Raises:
+        UserError: The source cannot be learnt from, or the folder cannot be written to.
+    """
+    folder = Path(folder)
+    run = folder / "run"
+    if source is None:
+        source, words = folder / "scene", WORDS | words
+        log.info("Fabricating a scene in %s", source)
+        write_scene(source, seed=seed)
+    train(source, run, minutes=minutes, seed=seed, overwrite=True, **words)
+    log.info("Evaluating on ground the model has not seen")
+    evaluated = evaluate(source, folder / "report", model=run, overwrite=True)
+    scene = _scene_to_map(source, run)
+    suffix = ".tif" if Path(scene.name).suffix.lower() in (".tif", ".tiff") else ".png"
+    log.info("Mapping %s", scene.name)
+    made = Demo(
+        map=folder / f"map{suffix}",
+        polygons=folder / "polygons.gpkg",
+        picture=folder / "map_and_image.png",
+        report=evaluated.report,
+        scores=evaluated.scores,
+    )
+    predict(scene.name, made.map, model=run, polygons=made.polygons, picture=made.picture, overwrite=True)
+    return made
+
+
+def _scene_to_map(source: Path | str, run: Path) -> Scene:
+    """Return an image with ground that was kept for the test: the one that has most of it."""
+    split = read_split(RunFolder(run).split)
+    held: dict[str, int] = {}
+    for area in split.part("test") or split.areas:
+        held[area.pair] = held.get(area.pair, 0) + area.window.height * area.window.width
+    return open_scene(Path(source) / max(held, key=lambda name: held[name]))

@@ -1,0 +1,53 @@
+"""Files that are there completely or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to; the file takes its final name when the block ends, and is removed if it fails.
+
+    The part file keeps the suffix, by which many libraries choose a format.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write data as strict JSON: a NaN is an error."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def record(kind: type[Record], data: Mapping[str, Any]) -> Record:
+    """Make a dataclass from its fields as JSON gives them back: lists become tuples."""
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a hidden folder to write to; its files move into the folder `path` when the block ends, and only then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield part
+        path.mkdir(exist_ok=True)
+        for item in part.iterdir():
+            item.replace(path / item.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

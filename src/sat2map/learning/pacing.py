@@ -1,0 +1,99 @@
+"""How far training is, and what follows from it: the learning rate, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from sat2map.options import LearnOptions
+
+EPOCHS = 50
+"""How many epochs are trained if neither epochs nor minutes are given."""
+
+WARM_UP = 0.08
+"""Share of the training in which the learning rate rises from 0."""
+
+FLOOR = 0.01
+"""Share of the learning rate that is left at the end of the cosine."""
+
+HORIZON = 0.05
+"""Share of the training over which weights are averaged."""
+
+PLATEAU = 5
+"""Epochs without gain after which the schedule `plateau` lowers the learning rate to a tenth."""
+
+
+@dataclass
+class Pace:
+    """How far training is, from 0 to 1: by steps of all epochs, or by the clock.
+
+    Args:
+        steps: Steps in an epoch.
+        epochs: Epochs to train; None if the clock counts.
+        seconds: Seconds to train; None if epochs count.
+        spent: Seconds that an interrupted run had trained before.
+    """
+
+    steps: int
+    epochs: int | None
+    seconds: float | None
+    spent: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, options: LearnOptions, steps: int, spent: float = 0.0) -> Pace:
+        """Make the pace that the options ask for; where both are given, what ends first counts."""
+        epochs = options.epochs if options.epochs or options.minutes else EPOCHS
+        return cls(steps, epochs, options.minutes * 60 if options.minutes else None, spent)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds trained so far, those before an interruption included."""
+        return self.spent + time.monotonic() - self._began
+
+    def done(self, step: int) -> float:
+        """Return how much is done after `step` steps from the very start; 1 or more is the end."""
+        by_steps = step / (self.epochs * self.steps) if self.epochs else 0.0
+        by_clock = self.elapsed / self.seconds if self.seconds else 0.0
+        return max(by_steps, by_clock)
+
+
+def lr_factor(schedule: str, done: float) -> float:
+    """Return the share of the peak learning rate when `done` (0 to 1) of the training is behind.
+
+    A linear warm-up, then half a cosine (Loshchilov and Hutter 2017, SGDR) down to `FLOOR`, or nothing more.
+    """
+    if schedule == "plateau":
+        return 1.0
+    if done < WARM_UP:
+        return max(done / WARM_UP, FLOOR)
+    if schedule == "constant":
+        return 1.0
+    share = min((done - WARM_UP) / (1 - WARM_UP), 1.0)
+    return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class Average:
+    """An exponential moving average of a network's weights, over a fixed share of the training.
+
+    Polyak averaging in the exponential form; the time constant is `HORIZON` of the training whatever its length, and
+    shorter in the first steps, so that the random start is soon forgotten.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, network: torch.nn.Module, progress: float) -> None:
+        """Move towards the network's weights after a step that was `progress` (0 to 1) of the training."""
+        self.steps += 1
+        pull = max(1 - math.exp(-progress / HORIZON), min(1.0, 2 / (self.steps + 1)) if self.steps < 10 else 0.0)
+        state = network.state_dict()
+        floats = [name for name, value in self.state.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.state[n] for n in floats], [state[n] for n in floats], pull)
+        for name in self.state.keys() - set(floats):
+            self.state[name].copy_(state[name])

@@ -1,0 +1,88 @@
+"""What every process of a training gets: plain data, so that it can be sent to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sat2map.inputs import Inputs
+from sat2map.learning.losses import parse_loss
+from sat2map.learning.objectives import Loss
+from sat2map.learning.samples import Samples
+from sat2map.mapmodel import Architecture
+from sat2map.networks import build_network
+from sat2map.options import TrainOptions
+from sat2map.outputs import Classes
+from sat2map.runs import RunFolder
+from sat2map.splits import Area
+from sat2map.tiling import Tiling
+
+WINDOW = 512
+"""Side in pixels of the windows at validation and prediction, where images are that large."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a process needs to train.
+
+    Args:
+        run: Where results go.
+        options: How to learn.
+        samples: What to learn from.
+        validation: The ground to validate on.
+        inputs: What the network is shown.
+        output: What its channels mean.
+        network: A network that was passed as an object; built from the options if None.
+        loss: A loss that was passed as an object; made from the options if None.
+    """
+
+    run: RunFolder
+    options: TrainOptions
+    samples: Samples
+    validation: tuple[Area, ...]
+    inputs: Inputs
+    output: Classes
+    network: torch.nn.Module | None = None
+    loss: Loss | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        """How the network is built."""
+        o = self.options
+        return Architecture("custom" if self.network else o.network, o.encoder, o.filters)
+
+    @property
+    def tiling(self) -> Tiling:
+        """The windows at validation and prediction: no larger than the images, no smaller than a patch."""
+        longest = max(side for pair in self.samples.pairs.values() for side in pair.image.shape)
+        size = -(-max(min(longest, WINDOW), self.options.size) // 32) * 32
+        return Tiling(size, size // 4)
+
+    def build_network(self) -> torch.nn.Module:
+        """Return the network with the weights it starts from; the same ones for the same seed."""
+        if self.network is not None:
+            return self.network
+        o = self.options
+        torch.manual_seed(o.seed)
+        return build_network(
+            o.network,
+            bands=len(self.inputs.bands),
+            channels=self.output.channels,
+            encoder=o.encoder,
+            encoder_weights=o.encoder_weights,
+            filters=o.filters,
+        )
+
+    def build_loss(self) -> Loss:
+        """Return what is made small."""
+        return self.loss or parse_loss(self.options.loss, self._class_weights())
+
+    def _class_weights(self) -> torch.Tensor | None:
+        """Return the inverse root of each class's frequency in the training ground, 1 on average over its pixels."""
+        if self.options.class_weights == "none":
+            return None
+        counts = np.sum([a.counts for a in self.samples.anchors], axis=0, dtype=float)
+        weights = np.where(counts > 0, 1 / np.sqrt(np.maximum(counts, 1)), 0)
+        return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)

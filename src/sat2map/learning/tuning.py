@@ -1,0 +1,201 @@
+"""Good options by trial: a grid over named ones, a learning-rate range test, a search for the batch size.
+
+Every trial is a run of its own in `RUN/trials`; the best one's files become the run's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import torch
+
+from sat2map.errors import BadOption, UnknownName
+from sat2map.files import write_json
+from sat2map.learning.fitting import fit, open_fabric, plan_run
+from sat2map.learning.objectives import Loss, Supervised, to_device
+from sat2map.learning.plan import Plan
+from sat2map.learning.samples import Batch
+from sat2map.options import LearnOptions, TrainOptions
+from sat2map.progress import track
+from sat2map.runs import RunFolder, begin_run
+
+log = logging.getLogger(__name__)
+
+SEARCHED = ("lr", "batch")
+"""Options that are searched by themselves when no values are given."""
+
+RANGE = (1e-6, 1.0)
+"""Learning rates between which the range test runs."""
+
+RANGE_STEPS = 60
+"""Steps of the range test."""
+
+BATCHES = (2, 4, 8, 16, 32, 64, 128)
+"""Batch sizes that are timed."""
+
+
+def parse_tune(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Read `name=value,value` words; a name without values is to be searched by itself.
+
+    Raises:
+        UnknownName: There is no such option.
+        BadOption: A value is not of the option's kind, or there is none.
+    """
+    kinds = {f.name: get_type_hints(LearnOptions)[f.name] for f in fields(LearnOptions)}
+    grid: dict[str, tuple[Any, ...]] = {}
+    for word in words:
+        name, _, values = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if name not in kinds or name in ("tune", "resume", "overwrite"):
+            raise UnknownName("option to tune", name, kinds.keys() - {"tune", "resume", "overwrite"})
+        if not values and name not in SEARCHED:
+            raise BadOption(f"--tune {word} needs values, such as {name}=1,2. Without values: {', '.join(SEARCHED)}.")
+        grid[name] = tuple(_parse(name, value.strip(), kinds[name]) for value in values.split(",")) if values else ()
+    return grid
+
+
+def _parse(name: str, value: str, kind: Any) -> Any:
+    kinds = [k for k in (get_args(kind) or (kind,)) if k in (int, float, bool, str)]
+    for candidate in kinds:
+        try:
+            return (
+                {"yes": True, "no": False, "true": True, "false": False}[value]
+                if candidate is bool
+                else candidate(value)
+            )
+        except (ValueError, KeyError):
+            continue
+    if kinds or value not in get_args(kind):
+        raise BadOption(f"--tune {name}: {value!r} is no value for it.")
+    return value
+
+
+def tune(
+    source: Path | str, path: Path, options: TrainOptions, network: torch.nn.Module | None, loss: Loss | None
+) -> RunFolder:
+    """Try options, write a table of what they brought, and keep the best run as `path`.
+
+    Raises:
+        BadOption: A word of `--tune` cannot be read.
+    """
+    grid = parse_tune(options.tune)
+    begin_run(path, str(source), options)
+    options = replace(options, tune=(), overwrite=False)
+    for name in [n for n, values in grid.items() if not values]:
+        del grid[name]
+        options = replace(options, **{name: _search(name, source, path, options)})
+    if not grid:
+        trials = [options]
+    else:
+        trials = [
+            replace(options, **dict(zip(grid, chosen, strict=True))) for chosen in itertools.product(*grid.values())
+        ]
+    rows = [_trial(source, path, i, trial, tuple(grid), network, loss) for i, trial in enumerate(trials, 1)]
+    rows.sort(key=lambda row: -(row["val_mean_iou"] or 0))
+    best = RunFolder(path / "trials" / rows[0]["trial"])
+    for item in best.path.iterdir():
+        target = path / item.name
+        if item.name != "tensorboard":
+            shutil.copytree(item, target, dirs_exist_ok=True) if item.is_dir() else shutil.copy2(item, target)
+    write_json(path / "tune.json", rows)
+    return RunFolder(path)
+
+
+def _trial(
+    source: Path | str,
+    path: Path,
+    number: int,
+    options: TrainOptions,
+    names: tuple[str, ...],
+    network: torch.nn.Module | None,
+    loss: Loss | None,
+) -> dict[str, Any]:
+    """Train once; return the row of the table."""
+    folder = path / "trials" / f"{number:02d}"
+    chosen = {name: getattr(options, name) for name in names}
+    log.info("Trial %d: %s", number, ", ".join(f"{k} {v}" for k, v in chosen.items()) or "the searched options")
+    run = fit(source, folder, options, network, loss)
+    rows = [row for row in run.rows() if row.get("val_mean_iou") is not None]
+    best = max(rows, key=lambda row: row["val_mean_iou"])
+    figures = {name: best[name] for name in ("epoch", "val_loss", "val_accuracy", "val_mean_iou")}
+    return {"trial": folder.name, **chosen, **figures, "seconds": run.rows()[-1]["seconds"]}
+
+
+def _search(name: str, source: Path | str, path: Path, options: TrainOptions) -> Any:
+    folder = path / "trials" / f"search-{name}"
+    run = begin_run(folder, str(source), options)
+    plan = plan_run(source, run, options)
+    found = find_lr(plan) if name == "lr" else find_batch(plan)
+    log.info("Found --%s %g", name, found)
+    return found
+
+
+class _Rehearsal:
+    """A network that is trained for a few steps and thrown away."""
+
+    def __init__(self, plan: Plan, batch: int) -> None:
+        self.plan, self.batch = plan, batch
+        self.fabric = open_fabric(replace(plan.options, devices=1))
+        self.objective = Supervised(self.fabric, plan.build_network(), plan.build_loss(), plan.options)
+        self.batches = self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
+        for epoch in itertools.count():
+            yield from self.plan.samples.batches(epoch, self.batch, threads=self.plan.options.workers)
+
+    def step(self) -> float:
+        """Train one step and return its loss."""
+        return float(self.objective.step(*to_device(self.fabric, next(self.batches)))["loss"])
+
+
+def find_lr(plan: Plan) -> float:
+    """Return a learning rate by the range test of Smith (2017), "Cyclical learning rates for training neural networks".
+
+    The rate rises exponentially from step to step; the one at which the smoothed loss is least is too much already, so
+    a tenth of it is taken. Rates and losses are kept in `range.json`.
+    """
+    rehearsal = _Rehearsal(plan, plan.options.batch)
+    rates = np.geomspace(*RANGE, RANGE_STEPS)
+    smooth: list[float] = []
+    for rate in track(rates, "Learning rates", len(rates)):
+        rehearsal.objective.set_lr(float(rate))
+        loss = rehearsal.step()
+        if not np.isfinite(loss) or (smooth and loss > 3 * min(smooth)):
+            break
+        smooth.append(0.8 * smooth[-1] + 0.2 * loss if smooth else loss)
+    write_json(plan.run.path / "range.json", list(zip(rates.tolist(), smooth, strict=False)))
+    return float(f"{rates[int(np.argmin(smooth))] / 10:.1g}")
+
+
+def find_batch(plan: Plan) -> int:
+    """Return the smallest batch that learns from at least 95 % as many patches a second as the fastest one.
+
+    Patches per second of each batch are kept in `batches.json`; a batch that does not fit into memory ends the search.
+    """
+    speeds: dict[int, float] = {}
+    for batch in track(BATCHES, "Batch sizes", len(BATCHES)):
+        try:
+            speeds[batch] = _speed(_Rehearsal(plan, batch))
+        except (RuntimeError, MemoryError):
+            break
+        if speeds[batch] < 0.8 * max(speeds.values()):
+            break
+    write_json(plan.run.path / "batches.json", speeds)
+    return min(batch for batch, speed in speeds.items() if speed >= 0.95 * max(speeds.values()))
+
+
+def _speed(rehearsal: _Rehearsal) -> float:
+    """Return patches per second, the first step (which allocates) left out."""
+    rehearsal.step()
+    began = time.perf_counter()
+    for _ in range(2):
+        rehearsal.step()
+    return 2 * rehearsal.batch / (time.perf_counter() - began)

@@ -1,0 +1,36 @@
+"""Any image size for networks that halve their input several times."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+STRIDE = 32
+"""How much the deepest level of any network here is reduced."""
+
+
+class AnySize(nn.Module):
+    """Pads images on the right and below to what a network can take, and crops its scores back.
+
+    Repeats the edge, which works for any size and makes no new structure. Adds nothing where the size already fits.
+
+    Args:
+        network: The network.
+        least: Smallest side in pixels it can take, a multiple of `STRIDE`.
+    """
+
+    def __init__(self, network: nn.Module, least: int = STRIDE) -> None:
+        super().__init__()
+        self.network = network
+        self.least = least
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return scores `(N, K, H, W)` of images `(N, C, H, W)`."""
+        height, width = x_NCHW.shape[-2:]
+        below, right = (max(-(-side // STRIDE) * STRIDE, self.least) - side for side in (int(height), int(width)))
+        if not (below or right):
+            scores_NKHW: torch.Tensor = self.network(x_NCHW)
+            return scores_NKHW
+        scores_NKHW = self.network(F.pad(x_NCHW, (0, right, 0, below), mode="replicate"))
+        return scores_NKHW[..., :height, :width]

@@ -1,0 +1,42 @@
+"""What a network's channels mean: `Classes` today; a map picture will be the second kind.
+
+An output knows how scores become a map and how it is stored in a model; it knows neither networks nor files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sat2map.legend import IGNORED, Legend
+
+
+@dataclass(frozen=True)
+class Classes:
+    """One channel per class of a legend: the most probable class is the map."""
+
+    legend: Legend
+
+    kind = "classes"
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network has to have."""
+        return len(self.legend)
+
+    def decode(self, scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Turn probabilities `(K, H, W)` into ids `(H, W)` uint8, `IGNORED` where pixels are not valid."""
+        ids = scores.argmax(axis=0).astype(np.uint8)
+        ids[~valid] = IGNORED
+        return ids
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        return {"kind": self.kind, "legend": self.legend.to_json()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Classes:
+        """Make an output from the dict of `to_json`."""
+        return cls(Legend.from_json(data["legend"]))

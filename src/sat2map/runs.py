@@ -1,0 +1,184 @@
+"""The folder of a training run: what was called, in which environment, on which split, and what came of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import sat2map
+from sat2map.errors import BadOption, OutputError
+from sat2map.files import record, write_json
+from sat2map.options import TrainOptions
+
+REPORTED_PACKAGES = (
+    "lightning-fabric", "numpy", "openvino", "rasterio", "segmentation-models-pytorch", "timm", "torch", "torchvision"
+)  # fmt: skip
+
+FREE_ON_RESUME = ("epochs", "minutes", "device", "devices", "workers", "patience", "save_every", "resume", "overwrite")
+"""Words that may differ when a run goes on."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of a run lies."""
+
+    path: Path
+
+    @property
+    def call(self) -> Path:
+        """The exact call, as JSON."""
+        return self.path / "call.json"
+
+    @property
+    def split(self) -> Path:
+        """Which ground was learnt from, validated on and kept for the test."""
+        return self.path / "split.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """The picture of `metrics`."""
+        return self.path / "curves.png"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the finished model."""
+        return self.path / "model"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint from which training goes on."""
+        return self.checkpoint("last")
+
+    @property
+    def best(self) -> Path:
+        """The weights that did best on validation."""
+        return self.checkpoint("best")
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the file of a checkpoint."""
+        return self.path / "checkpoints" / f"{name}.pt"
+
+    def samples(self, epoch: int) -> Path:
+        """Return the picture of an epoch's predictions."""
+        return self.path / "samples" / f"epoch_{epoch:04d}.png"
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch to the metrics."""
+        with self.metrics.open("a") as lines:
+            lines.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the metrics of all epochs so far."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines() if line]
+
+    def rewind(self, epochs: int) -> None:
+        """Forget the metrics after so many epochs: they were logged, but their checkpoint was not finished."""
+        rows = [json.dumps(row) + "\n" for row in self.rows() if row["epoch"] <= epochs]
+        self.metrics.write_text("".join(rows))
+
+
+def begin_run(path: Path, source: str, options: TrainOptions) -> RunFolder:
+    """Make the folder of a new run and write down the call and the environment.
+
+    Raises:
+        OutputError: There is something already and it shall not be overwritten, or the folder cannot be written.
+    """
+    run = RunFolder(path)
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file. Name a folder for the run.")
+    if path.exists() and any(path.iterdir()):
+        if not options.overwrite:
+            raise OutputError(
+                f"{path} is not empty. Go on with --resume, start anew with --overwrite, or name another."
+            )
+        if not run.call.exists():
+            raise OutputError(f"{path} holds files that are no run, so it is not overwritten. Name another folder.")
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(run.call, {"verb": "train", "source": str(source), "options": asdict(options)})
+        write_json(path / "environment.json", environment())
+    except OSError as error:
+        raise OutputError(f"The run cannot be written to {path}: {error.strerror}.") from None
+    return run
+
+
+def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolder, TrainOptions]:
+    """Open an interrupted run; its own options hold, but for those that change nothing of what was done so far.
+
+    Raises:
+        OutputError: There is no run.
+        BadOption: Options were given that the run was not started with.
+    """
+    run = RunFolder(path)
+    if not run.call.exists():
+        raise OutputError(f"There is no run in {path} to go on with. Start one by leaving out --resume.")
+    call = json.loads(run.call.read_text())
+    if Path(call["source"]).resolve() != Path(source).resolve():
+        raise BadOption(f"The run in {path} was trained on {call['source']}, not on {source}.")
+    begun = record(TrainOptions, call["options"])
+    changed = {}
+    for f in fields(TrainOptions):
+        value, before = getattr(options, f.name), getattr(begun, f.name)
+        if value == f.default or value == before:
+            continue
+        if f.name not in FREE_ON_RESUME:
+            word = f.name.replace("_", "-")
+            raise BadOption(
+                f"--{word} {value} differs from the run's {before}; what has begun with one goes on with it."
+            )
+        changed[f.name] = value
+    return run, TrainOptions(**{**asdict(begun), **changed, "resume": True})
+
+
+def environment() -> dict[str, Any]:
+    """Return what a run depends on besides its call: versions, processor, time."""
+    versions = {}
+    for name in REPORTED_PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "sat2map": sat2map.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processors": os.cpu_count(),
+        "versions": versions,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def command(verb: str, arguments: Sequence[object], options: Any) -> str:
+    """Return the command line of a call: only words that differ from their defaults."""
+    words = [verb, *(_quoted(a) for a in arguments)]
+    for f in fields(options):
+        value = getattr(options, f.name)
+        if value == f.default:
+            continue
+        name = f.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{name}")
+        else:
+            words += [f"--{name} {_quoted(v)}" for v in (value if isinstance(value, tuple) else (value,))]
+    return " ".join(["sat2map", *words])
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return f'"{text}"' if " " in text else text

@@ -1,0 +1,41 @@
+"""What all tests share: where the real imagery is, and folders of fabricated data made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+import synthetic
+
+REAL = Path(__file__).parents[2] / "shared" / "data"
+
+settings.register_profile("unhurried", deadline=None, max_examples=60)
+settings.load_profile("unhurried")
+
+
+@pytest.fixture
+def real() -> Path:
+    """Return the folder of real imagery; the test is skipped where there is none."""
+    if not REAL.is_dir():
+        pytest.skip("the real imagery is not here")
+    return REAL
+
+
+@pytest.fixture(scope="session")
+def rgb_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six pictures in three places with masks of colours; not to be changed by a test."""
+    return synthetic.rgb_folder(tmp_path_factory.mktemp("rgb"))
+
+
+@pytest.fixture(scope="session")
+def vector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six GeoTIFF and the outlines of their buildings in another CRS; not to be changed by a test."""
+    return synthetic.geotiff_with_vectors(tmp_path_factory.mktemp("vectors"))
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six side-by-side pictures: image on the left, map on the right; not to be changed by a test."""
+    return synthetic.side_by_side(tmp_path_factory.mktemp("pictures"))
