@@ -13,8 +13,6 @@ from sat2map.fabricate.plan import Line
 from sat2map.scenes import open_scene
 from sat2map.sources import open_source
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def town() -> tuple[np.ndarray, np.ndarray]:

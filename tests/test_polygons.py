@@ -27,7 +27,6 @@ LEGEND = Legend(
 )
 HALF = Affine(0.5, 0, 412_000, 0, -0.5, 5_340_000)
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 small_maps = npst.arrays(
     np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 2, IGNORED])
 )

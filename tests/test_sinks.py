@@ -30,7 +30,6 @@ PLACES = {
     "nowhere": GeoBox(SHAPE, Affine.identity(), None),
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 suffixes = pytest.mark.parametrize("suffix", SINKS)
 
 

@@ -26,7 +26,7 @@ from sat2map.raster import is_georeferenced, pixel_size
 from sat2map.scenes import Scene
 from sat2map.scenes.gdal import open_gdal
 from sat2map.sources import Finding, Source, open_source
-from sat2map.sources.base import listed, unreadable
+from sat2map.sources.base import counted, listed, unreadable
 from sat2map.sources.naming import find_files
 from sat2map.splits.lattice import lay_out
 from sat2map.tiling import grid, whole
@@ -203,7 +203,7 @@ def _look(image: Scene) -> Look:
     try:
         for window in windows[:: -(-len(windows) // WINDOWS)]:
             raster = image.read(window)
-            digest.update(np.ascontiguousarray(raster.pixels))
+            digest.update(raster.pixels.tobytes())
             inside = raster.pixels[:, raster.valid]
             if inside.size:
                 low, high = min(low, float(inside.min())), max(high, float(inside.max()))
@@ -238,7 +238,7 @@ def _summary(values: Iterable[str]) -> str:
     counts = Counter(values)
     if len(counts) == 1:
         return next(iter(counts))
-    return listed([f"{value} ({count} images)" for value, count in counts.most_common()], 4)
+    return listed([f"{value} ({count} of {counts.total()})" for value, count in counts.most_common()], 4)
 
 
 def _crs(image: Scene) -> str:
@@ -269,7 +269,7 @@ def _unreadable(subject: Subject) -> list[Finding]:
     if not faults:
         return []
     names = tuple(n for n, look in zip(subject.names, subject.looks, strict=True) if look.fault)
-    text = f"{len(faults)} images are damaged; replace or remove them: {listed(faults, 3)}"
+    text = f"{counted(faults, 'damaged image')}, to be replaced or removed: {listed(faults, 3)}"
     return [Finding("error", "damaged", text, names)]
 
 
@@ -280,10 +280,10 @@ def _empty(subject: Subject) -> list[Finding]:
     flat = tuple(n for n, look in looked if look.valid and look.low == look.high)
     findings = []
     if blank:
-        text = f"{len(blank)} images hold no valid pixel (nodata or transparent all over): {listed(blank)}."
+        text = f"{counted(blank, 'image')} without a valid pixel (nodata or transparent all over): {listed(blank)}."
         findings.append(Finding("warning", "empty-images", text, blank))
     if flat:
-        text = f"{len(flat)} images have one and the same value everywhere: {listed(flat)}."
+        text = f"{counted(flat, 'image')} with one and the same value everywhere: {listed(flat)}."
         findings.append(Finding("warning", "constant-images", text, flat))
     return findings
 
@@ -315,8 +315,9 @@ def _same_ground(subject: Subject) -> list[Finding]:
     names = tuple(sorted({name for couple in couples for name in couple}))
     first, second = couples[0]
     text = (
-        f"{len(names)} of {len(subject.names)} images show ground that another shows too, such as {first} and {second}: "
-        "a random split leaks. Split by blocks of ground (--split blocks)."
+        f"{len(names)} of {len(subject.names)} images show ground that another shows too, such as "
+        f"{first} and {second}; "
+        "a split at random leaks. Split by blocks of ground (--split blocks)."
     )
     return [Finding("warning", "same-ground", text, names)]
 
@@ -363,9 +364,9 @@ def _labels(subject: Subject) -> list[Finding]:
     present = counts.sum(axis=0) > 0
     if present.sum() < 2:
         text = (
-            f"The labels hold {names[present][0] if total else 'no class'} and nothing else: there is nothing to tell"
+            f"The labels hold {names[present][0] if total else 'no class'} and nothing else: there is nothing to tell "
+            "apart. If the rest is background, say so: --rest background for shapes, a legend with its number for masks."
         )
-        text += " apart. If the rest is background, say so: --rest background for shapes, a legend with its number for masks."
         return [Finding("error", "one-class", text)]
     findings = []
     rare = [f"{n} {c / total:.3%}" for n, c in zip(names, counts.sum(axis=0), strict=True) if 0 < c < RARE * total]
@@ -378,7 +379,7 @@ def _labels(subject: Subject) -> list[Finding]:
         findings.append(Finding("note", "sparse-labels", text))
     bare = tuple(p.name for p, c in zip(source.pairs, counts, strict=True) if not c.any())
     if bare:
-        text = f"{len(bare)} images have no labelled pixel: {listed(bare)}."
+        text = f"{counted(bare, 'image')} without a labelled pixel: {listed(bare)}."
         findings.append(Finding("note", "no-labelled-pixel", text, bare))
     return findings
 

@@ -20,8 +20,9 @@ from sat2map.pictures import map_picture, to_rgb
 from sat2map.polygons import WRITERS, polygonize
 from sat2map.progress import track
 from sat2map.runtimes import Runtime, open_runtime
-from sat2map.scenes import Scene, open_scene, overview
+from sat2map.scenes import Scene, open_scene
 from sat2map.scenes.gdal import open_gdal
+from sat2map.scenes.overview import overview
 from sat2map.sinks import SINKS, check_destination, open_sink
 from sat2map.tiling import Tiling, Window, chunks, grid, whole
 

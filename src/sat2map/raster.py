@@ -40,7 +40,7 @@ class Raster:
 
 def window_geobox(geobox: GeoBox, window: Window) -> GeoBox:
     """Return the place of `window`, which may reach outside of `geobox`."""
-    return GeoBox(window.shape, geobox.affine * Affine.translation(window.col, window.row), geobox.crs)
+    return GeoBox(window.shape, geobox.affine @ Affine.translation(window.col, window.row), geobox.crs)
 
 
 def is_georeferenced(geobox: GeoBox) -> bool:

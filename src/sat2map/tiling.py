@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -141,7 +141,7 @@ class Tiling:
     def _seam(self, starts: tuple[int, ...], i: int) -> tuple[float, float]:
         """Return the seam between windows `i` and `i + 1`: centred in what they share, at most one step wide."""
         centre = (starts[i + 1] + starts[i] + self.size) / 2
-        steps = [b - a for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        steps = [b - a for a, b in pairwise(starts)]
         half = min(self.overlap, *steps) / 2
         return centre - half, centre + half
 

@@ -123,7 +123,7 @@ class Samples:
         return augment(image, ids, self.augmentation, rng, size=self.size)
 
     def _crop(self, anchor: Anchor, rng: np.random.Generator) -> Window:
-        """Cut a patch that holds labels: shifted by up to half its side, but kept inside its area where that is larger."""
+        """Cut a patch that holds labels: shifted by up to half its side, kept inside an area that is larger."""
         cell, area = anchor.cell, anchor.area.window
         if not self.crops:
             return Window(cell.row, cell.col, self.size, self.size)

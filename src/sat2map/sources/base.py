@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -106,12 +106,12 @@ def unpaired(images: Iterable[Path], masks: Iterable[Path]) -> list[Finding]:
     """Report the images and the masks that miss the other side."""
     findings = []
     for files, kind, one, other in (
-        (sorted(images), "image-without-mask", "images", "mask"),
-        (sorted(masks), "mask-without-image", "masks", "image"),
+        (sorted(images), "image-without-mask", "image", "mask"),
+        (sorted(masks), "mask-without-image", "mask", "image"),
     ):
         if files:
             names = listed(["/".join(f.parts[-2:]) for f in files])
-            text = f"{len(files)} {one} have no {other} of the same name and are left out: {names}."
+            text = f"{counted(files, one)} without {other} of the same name, left out: {names}."
             findings.append(Finding("warning", kind, text, tuple(str(f) for f in files)))
     return findings
 
@@ -120,8 +120,13 @@ def unreadable(faults: Mapping[str, str]) -> list[Finding]:
     """Report files that cannot be read, given by name with what went wrong."""
     if not faults:
         return []
-    text = f"{len(faults)} files cannot be read and are left out: {listed(list(faults.values()), 3)}"
+    text = f"{counted(faults, 'unreadable file')} left out: {listed(list(faults.values()), 3)}"
     return [Finding("warning", "unreadable", text, tuple(faults))]
+
+
+def counted(things: Sized, noun: str) -> str:
+    """Return how many there are, with a noun in its number: `1 image`, `2 images`."""
+    return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
 def listed(names: Sequence[object], most: int = 6) -> str:

@@ -13,7 +13,7 @@ from sat2map.labels import Shapes, disagreements, footprint, read_shapes
 from sat2map.options import ReadOptions
 from sat2map.scenes import IMAGE_SUFFIXES, Scene, crop
 from sat2map.scenes.gdal import open_gdal
-from sat2map.sources.base import Finding, Unread, listed, unpaired, unreadable
+from sat2map.sources.base import Finding, Unread, counted, listed, unpaired, unreadable
 from sat2map.sources.naming import Files, group_of, key_of, role_of, twins
 from sat2map.sources.stacks import stacks
 from sat2map.tiling import Window
@@ -47,7 +47,7 @@ def _with_labels(files: Files, labels: Path) -> Laid:
     on_it = [p for p in pairs if _is_under(p.image, mask)]
     bare = tuple(p.name for p in pairs if not _is_under(p.image, mask))
     if bare:
-        text = f"{len(bare)} images do not lie on the ground of {labels.name} and are left out: {listed(bare)}."
+        text = f"{counted(bare, 'image')} off the ground of {labels.name}, left out: {listed(bare)}."
         findings.append(Finding("warning", "no-overlap", text, bare))
     return on_it, findings
 
@@ -119,7 +119,7 @@ def _side_by_side(files: Files, options: ReadOptions) -> Laid:
     opened, findings = open_all(files.images)
     odd = tuple(f.name for f, picture in opened.items() if picture.shape[1] % 2)
     if odd:
-        text = f"{len(odd)} pictures have an odd width, which cannot be cut in two, and are left out: {listed(odd)}."
+        text = f"{counted(odd, 'picture')} of odd width, which cannot be cut in two, left out: {listed(odd)}."
         findings.append(Finding("warning", "odd-width", text, odd))
     pairs = []
     for file, picture in opened.items():
@@ -152,8 +152,8 @@ def _vectors(files: Files, options: ReadOptions) -> Laid:
         return [], [*findings, Finding("error", "no-overlap", text)]
     kept = [f for f in opened if f not in bare or rest_is_background(shapes, options)]
     if bare:
-        what = "they are background" if rest_is_background(shapes, options) else "left out"
-        text = f"{len(bare)} of {len(opened)} images have no shape on them; {what}: {listed(names)}."
+        what = "all background" if rest_is_background(shapes, options) else "left out"
+        text = f"{counted(bare, 'image')} of {len(opened)} without any shape; {what}: {listed(names)}."
         findings.append(Finding("note", "no-shapes", text, names))
     findings += _beyond(shapes, list(prints.values()))
     roots = {f: f.relative_to(files.root) for f in kept}

@@ -18,7 +18,7 @@ from sat2map.progress import track_map
 from sat2map.raster import is_georeferenced, pixel_size
 from sat2map.scenes import Scene, resample, warp
 from sat2map.scenes.gdal import DECODED_AT_ONCE, GdalScene, open_gdal
-from sat2map.sources.base import Finding, Pair, Source, Unread, listed, unreadable
+from sat2map.sources.base import Finding, Pair, Source, Unread, counted, listed, unreadable
 from sat2map.sources.layouts import LAYOUTS, rest_is_background
 from sat2map.sources.legends import fit_legend
 from sat2map.sources.masks import are_pictures, histogram, keep_named_nodata, settle
@@ -116,7 +116,7 @@ def _same_bands(unread: Sequence[Unread]) -> tuple[list[Unread], list[Finding]]:
     odd = tuple(u.name for u in unread if len(u.image.bands) != usual)
     if not odd:
         return list(unread), []
-    text = f"Most images have {usual} bands; {len(odd)} have another number of them and are left out: {listed(odd)}."
+    text = f"{counted(odd, 'image')} left out, as most have {usual} bands and not as many as: {listed(odd)}."
     return [u for u in unread if len(u.image.bands) == usual], [Finding("warning", "bands-differ", text, odd)]
 
 
@@ -133,7 +133,7 @@ def _same_sizes(unread: Sequence[Unread]) -> tuple[list[Unread], list[Finding]]:
             odd[u.name] = f"{u.name} ({_size(u.image)}, its mask {_size(u.mask)})"
     if not odd:
         return kept, []
-    text = f"{len(odd)} images differ in size from their mask and are left out: {listed(list(odd.values()))}."
+    text = f"{counted(odd, 'image')} of another size than the mask, left out: {listed(list(odd.values()))}."
     return kept, [Finding("warning", "sizes-differ", text, tuple(odd))]
 
 
