@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import LEGEND
 
 from sat2map.errors import SourceError
 from sat2map.legend import IGNORED, KNOWN_LEGENDS, Legend, MapClass, legend_of, palette, parse_colour, read_legend
+from synthetic import LEGEND
 
 colours = st.tuples(*[st.integers(0, 255)] * 3)
 
@@ -59,6 +59,9 @@ def test_numbers_a_map_cannot_hold_become_ids():
     assert LEGEND.for_maps() is LEGEND
 
 
+OWN = [{"name": "Water", "colour": "#0000FF", "value": 0}, {"name": "Land", "colour": "#00FF00", "value": 1}]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -66,8 +69,7 @@ def test_numbers_a_map_cannot_hold_become_ids():
         [{"name": "Water", "rgb": [0, 0, 255]}, {"name": "Land", "colour": "0,255,0"}],
         {"Water": "#0000ff", "Land": [0, 255, 0]},
         "name,r,g,b\nWater,0,0,255\nLand,0,255,0\n",
-        legend_of(["Water", "Land"]).to_json()
-        | {"classes": [{"name": "Water", "colour": "#0000FF", "value": 0}, {"name": "Land", "colour": "#00FF00", "value": 1}]},
+        legend_of(["Water", "Land"]).to_json() | {"classes": OWN},
     ],
 )  # fmt: skip
 def test_legend_files(tmp_path, content):

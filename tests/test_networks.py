@@ -171,15 +171,15 @@ def test_attention_gates_are_on_all_skips_but_the_finest() -> None:
     assert count_parameters(network) > count_parameters(build_network("unet", bands=3, channels=2, encoder="resnet18"))
 
 
-@pytest.mark.parametrize(("filters", "parameters"), [(4, 0.1e6), (16, 1.9e6), (32, 7.8e6), (64, 31.0e6)])
-def test_small_unet_has_the_published_widths(filters: int, parameters: float) -> None:
-    network = build("small-unet", filters=filters)
-    assert [level[0].out_channels for level in network.network.down] == [filters * 2**i for i in range(5)]
+@pytest.mark.parametrize(("width", "parameters"), [(4, 0.1e6), (16, 1.9e6), (32, 7.8e6), (64, 31.0e6)])
+def test_small_unet_has_the_published_widths(width: int, parameters: float) -> None:
+    network = build("small-unet", width=width)
+    assert [level[0].out_channels for level in network.network.down] == [width * 2**i for i in range(5)]
     assert count_parameters(network) == pytest.approx(parameters, rel=0.25)
 
 
 def test_a_summary_shows_layers_shapes_and_parameters() -> None:
-    network = build("small-unet", bands=4, filters=4).train()
+    network = build("small-unet", bands=4, width=4).train()
     text = network_summary(network, 4, 64)
     assert "SmallUnet" in text
     assert "[1, 2, 64, 64]" in text
@@ -198,7 +198,7 @@ def test_encoders_of_both_libraries_are_found(name: str) -> None:
     [
         ({"name": "unett"}, UnknownName, "no network 'unett'. Did you mean 'unet'"),
         ({"encoder": "resnet43"}, UnknownName, "no encoder 'resnet43'. Did you mean 'resnet"),
-        ({"filters": 16}, BadOption, "Use it with: small-unet"),
+        ({"width": 16}, BadOption, "Use it with: small-unet"),
         ({"name": "small-unet", "encoder_weights": "imagenet"}, BadOption, "small-unet has no encoder"),
         ({"bands": 0}, BadOption, "at least 1"),
         ({"encoder": "vit_tiny_patch16_224"}, BadOption, "unet cannot be built on the encoder 'vit_tiny_patch16_224'"),

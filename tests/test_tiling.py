@@ -66,7 +66,7 @@ def test_an_impossible_tiling_is_refused(size, overlap):
 
 @given(windows(), st.integers(1, 20))
 def test_a_grid_covers_its_area_once(area, size):
-    held = np.zeros((120, 120), int)
+    held = np.zeros((150, 150), int)
     for window in grid(area, size):
         assert max(window.shape) <= size and not window.empty
         held[window._replace(row=window.row + 40, col=window.col + 40).slices] += 1

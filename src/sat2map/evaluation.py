@@ -159,7 +159,7 @@ def _reading(model: MapModel, source: Path | str, options: EvaluateOptions) -> R
     """Read as in training, but for the words that are given; another source brings its own labels and legend."""
     trained = record(ReadOptions, {f.name: model.provenance["options"][f.name] for f in fields(ReadOptions)})
     if Path(model.provenance["source"]).resolve() != Path(source).resolve():
-        kept = {name: getattr(trained, name) for name in ("ignore", "width", "rest", "resolution", "resize")}
+        kept = {name: getattr(trained, name) for name in ("ignore", "line_width", "rest", "resolution", "resize")}
         trained = ReadOptions(**kept)
     given = {f.name: getattr(options, f.name) for f in fields(ReadOptions) if getattr(options, f.name) != f.default}
     return replace(trained, **given)

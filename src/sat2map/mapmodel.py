@@ -29,13 +29,13 @@ class Architecture:
     Args:
         network: A name of `NETWORKS`, or `custom` for a network that was passed as an object.
         encoder: Name of the encoder.
-        filters: Channels of the first level, for networks without an encoder.
+        width: Channels of the first level, for networks without an encoder.
         scale: By how much pixels are averaged down before the network, and its scores scaled up after it.
     """
 
     network: str
     encoder: str = "resnet34"
-    filters: int | None = None
+    width: int | None = None
     scale: int = 1
 
 

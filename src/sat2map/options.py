@@ -22,7 +22,7 @@ class ReadOptions:
         legend: A file with class names and colours (JSON or CSV).
         ignore: Class names that are not learnt and not scored.
         column: The column of a vector file that names the class; without one all shapes are one class.
-        width: Width in map units to which lines and points are widened.
+        line_width: Width in map units to which lines and points are widened.
         rest: What lies outside all polygons. `auto`: background if all shapes are one class, else unlabelled.
         bands: Which bands to use, by name or by number from 1.
         resolution: Pixel size in map units to which all images are resampled.
@@ -39,7 +39,7 @@ class ReadOptions:
     legend: str | None = None
     ignore: tuple[str, ...] = ("unlabeled", "unlabelled", "void", "ignore", "ignored")
     column: str | None = None
-    width: float = 2.0
+    line_width: float = 2.0
     rest: Literal["auto", "background", "unlabelled"] = "auto"
     bands: tuple[str, ...] = ()
     resolution: float | None = None
@@ -51,7 +51,7 @@ class ReadOptions:
     mask_key: str | None = None
 
     def __post_init__(self) -> None:
-        check_positive(self, "width", "resolution", "resize")
+        check_positive(self, "line_width", "resolution", "resize")
         if self.resolution and self.resize:
             raise BadOption("--resolution and --resize exclude each other: choose a pixel size, or a picture size.")
 
@@ -92,7 +92,7 @@ class LearnOptions:
         network: Name of a network; `sat2map networks` lists them.
         encoder: Name of its encoder: any of segmentation_models.pytorch or timm.
         encoder_weights: `none`, `imagenet` (downloaded), or a file of encoder weights.
-        filters: Filters of the first level, for networks without an encoder.
+        width: Filters of the first level, for networks without an encoder.
         loss: Sum of losses with weights, such as `dice + 0.5*focal`.
         class_weights: Weight rare classes more in the loss: `balanced` by the root of their inverse frequency.
         balance: Draw patches with rare classes more often.
@@ -130,7 +130,7 @@ class LearnOptions:
     network: str = "unet"
     encoder: str = "resnet34"
     encoder_weights: str = "none"
-    filters: int | None = None
+    width: int | None = None
     loss: str = "cross_entropy + dice"
     class_weights: Literal["none", "balanced"] = "none"
     balance: bool = False
@@ -165,7 +165,7 @@ class LearnOptions:
 
     def __post_init__(self) -> None:
         check_positive(
-            self, "filters", "size", "batch", "epochs", "minutes", "lr", "patience", "save_every", "devices", "workers"
+            self, "width", "size", "batch", "epochs", "minutes", "lr", "patience", "save_every", "devices", "workers"
         )
         for name in ("rotate", "shift", "zoom", "brightness", "contrast", "weight_decay"):
             if getattr(self, name) < 0:

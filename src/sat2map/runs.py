@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import sat2map
 from sat2map.errors import BadOption, OutputError
 from sat2map.files import record, write_json
 from sat2map.options import TrainOptions
@@ -155,7 +154,7 @@ def environment() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "sat2map": sat2map.__version__,
+        "sat2map": importlib.metadata.version("sat2map"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),

@@ -31,6 +31,7 @@ from sat2map.sources import Finding, Pair, Source, open_source
 from sat2map.splits import Split, check_split, make_split, read_split
 
 log = logging.getLogger(__name__)
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it tells, `open_fabric` tells in one line
 
 
 def fit(

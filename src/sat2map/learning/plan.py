@@ -51,7 +51,7 @@ class Plan:
     def architecture(self) -> Architecture:
         """How the network is built."""
         o = self.options
-        return Architecture("custom" if self.network else o.network, o.encoder, o.filters)
+        return Architecture("custom" if self.network else o.network, o.encoder, o.width)
 
     @property
     def tiling(self) -> Tiling:
@@ -72,7 +72,7 @@ class Plan:
             channels=self.output.channels,
             encoder=o.encoder,
             encoder_weights=o.encoder_weights,
-            filters=o.filters,
+            width=o.width,
         )
 
     def build_loss(self) -> Loss:

@@ -22,7 +22,7 @@ PICTURES = 4
 
 @dataclass(frozen=True)
 class Shown:
-    """A window with what stands there and what the network sees there, both `(size, size)` ids."""
+    """A window with what stands there and what the network sees there, both ids `(height, width)`."""
 
     pair: str
     window: Window
@@ -62,7 +62,7 @@ class Validator:
         samples: Reads windows; patches are neither augmented nor drawn here.
         areas: The validation ground.
         legend: The classes.
-        size: Side of the windows in pixels.
+        size: Largest side of the windows in pixels; they are not larger than the areas.
         batch: Windows in a step.
     """
 
@@ -70,20 +70,20 @@ class Validator:
         self, fabric: Fabric, samples: Samples, areas: Sequence[Area], legend: Legend, *, size: int, batch: int
     ) -> None:
         self.fabric, self.samples, self.legend, self.batch = fabric, samples, legend, batch
-        self.windows = [
-            (area, Window(cell.row, cell.col, size, size)) for area in areas for cell in grid(area.window, size)
-        ]
-        step = max(len(self.windows) // PICTURES, 1)
-        self.pictured = self.windows[step // 2 :: step][:PICTURES]
+        longest = max(side for area in areas for side in area.window.shape)
+        self.size = min(size, -(-longest // 32) * 32)
+        self.cells = [(area, cell) for area in areas for cell in grid(area.window, self.size)]
+        step = max(len(self.cells) // PICTURES, 1)
+        self.pictured = self.cells[step // 2 :: step][:PICTURES]
 
     @torch.inference_mode()
     def __call__(self, network: torch.nn.Module, loss: Loss) -> Validation:
         """Return loss, scores and pictures of a network in evaluation mode."""
         matrix = np.zeros((len(self.legend), len(self.legend)), np.int64)
         losses: list[float] = []
-        mine = self.windows[self.fabric.global_rank :: self.fabric.world_size]
-        for windows in chunks(mine, self.batch):
-            scores_NKHW, ids_NHW = self._scores(network, windows)
+        mine = self.cells[self.fabric.global_rank :: self.fabric.world_size]
+        for cells in chunks(mine, self.batch):
+            scores_NKHW, ids_NHW = self._scores(network, cells)
             if (ids_NHW != IGNORED).any():
                 losses.append(float(loss(scores_NKHW, torch.from_numpy(ids_NHW).to(scores_NKHW.device))))
             matrix += confusion(ids_NHW, scores_NKHW.argmax(dim=1).cpu().numpy(), len(self.legend))
@@ -94,13 +94,16 @@ class Validator:
         return Validation(summed[-2] / max(summed[-1], 1), scores, tuple(self._shown(network)))
 
     def _shown(self, network: torch.nn.Module) -> Iterator[Shown]:
-        for area, window in self.pictured:
-            scores_NKHW, ids_NHW = self._scores(network, [(area, window)])
-            yield Shown(area.pair, window, ids_NHW[0], scores_NKHW.argmax(dim=1)[0].cpu().numpy().astype(np.uint8))
+        for area, cell in self.pictured:
+            scores_NKHW, ids_NHW = self._scores(network, [(area, cell)])
+            predicted = scores_NKHW.argmax(dim=1)[0].cpu().numpy().astype(np.uint8)
+            yield Shown(area.pair, cell, ids_NHW[0, : cell.height, : cell.width], predicted[: cell.height, : cell.width])
 
     def _scores(
-        self, network: torch.nn.Module, windows: Sequence[tuple[Area, Window]]
+        self, network: torch.nn.Module, cells: Sequence[tuple[Area, Window]]
     ) -> tuple[torch.Tensor, np.ndarray]:
+        side = self.size
+        windows = [(area, Window(cell.row, cell.col, side, side)) for area, cell in cells]
         images, labels = zip(*(self.samples.read(area, window) for area, window in windows), strict=True)
         x_NCHW = torch.from_numpy(np.stack(images)).to(self.fabric.device, memory_format=torch.channels_last)
         with self.fabric.autocast():

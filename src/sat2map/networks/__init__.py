@@ -27,7 +27,7 @@ class NetworkEntry:
         name: What users call it.
         about: What it is, in one sentence.
         builder: Its class, as `module:name`; built with the keywords of segmentation_models.pytorch if it has an
-            encoder, else with `bands`, `channels` and, if given, `filters`.
+            encoder, else with `bands`, `channels` and, if given, `width`.
         encoder: Whether it is built on an encoder.
         least: Smallest side in pixels that it can work on; smaller images are padded.
     """
@@ -51,7 +51,7 @@ NETWORKS: dict[str, NetworkEntry] = {
             "attention-unet", "U-Net with attention gates on its skips (Oktay 2018).", f"{_OWN}:AttentionUnet"
         ),
         NetworkEntry(
-            "small-unet", "Plain U-Net without an encoder; --filters sets its width.", f"{_OWN}:SmallUnet", False
+            "small-unet", "Plain U-Net without an encoder; --width sets its filters.", f"{_OWN}:SmallUnet", False
         ),
         NetworkEntry("manet", "U-Net with position and channel attention (Fan 2020).", f"{_SMP}:MAnet"),
         NetworkEntry("linknet", "Light encoder-decoder that adds its skips (Chaurasia 2017).", f"{_SMP}:Linknet"),
@@ -74,7 +74,7 @@ def build_network(
     channels: int,
     encoder: str = "resnet34",
     encoder_weights: str | Path = "none",
-    filters: int | None = None,
+    width: int | None = None,
 ) -> nn.Module:
     """Build a network that turns images `(N, bands, H, W)` of any size into raw scores `(N, channels, H, W)`.
 
@@ -84,7 +84,7 @@ def build_network(
         channels: Number of channels of the scores.
         encoder: An encoder of segmentation_models.pytorch or timm; not looked at where the network has none.
         encoder_weights: `none`, `imagenet` (downloaded), or a file of weights for the encoder.
-        filters: Filters of the first level, for networks without an encoder.
+        width: Filters of the first level, for networks without an encoder.
 
     Raises:
         UnknownName: There is no such network or encoder.
@@ -98,16 +98,16 @@ def build_network(
     entry = NETWORKS[name]
     if bands < 1 or channels < 1:
         raise BadOption(f"A network of {bands} bands and {channels} channels cannot be built. Give at least 1 of each.")
-    if entry.encoder and filters is not None:
+    if entry.encoder and width is not None:
         plain = ", ".join(row.name for row in NETWORKS.values() if not row.encoder)
-        raise BadOption(f"--filters is {filters}, but {name} takes its widths from its encoder. Use it with: {plain}.")
+        raise BadOption(f"--width is {width}, but {name} takes its widths from its encoder. Use it with: {plain}.")
     if not entry.encoder and str(encoder_weights) != "none":
         raise BadOption(f"--encoder-weights is {encoder_weights}, but {name} has no encoder. Leave it at 'none'.")
     building = _torch_module("building")
     if entry.encoder:
         network: nn.Module = building.build_on_encoder(entry, bands, channels, encoder, encoder_weights)
     else:
-        network = building.build_plain(entry, bands, channels, filters)
+        network = building.build_plain(entry, bands, channels, width)
     return network
 
 

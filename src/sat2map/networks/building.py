@@ -38,10 +38,10 @@ def build_on_encoder(
     return network
 
 
-def build_plain(entry: NetworkEntry, bands: int, channels: int, filters: int | None) -> nn.Module:
+def build_plain(entry: NetworkEntry, bands: int, channels: int, width: int | None) -> nn.Module:
     """Build a network without an encoder; see `sat2map.networks.build_network`."""
-    width = {} if filters is None else {"filters": filters}
-    return AnySize(_builder(entry)(bands=bands, channels=channels, **width), entry.least)
+    chosen = {} if width is None else {"width": width}
+    return AnySize(_builder(entry)(bands=bands, channels=channels, **chosen), entry.least)
 
 
 def smp_name(encoder: str) -> str:

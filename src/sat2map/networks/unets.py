@@ -72,19 +72,19 @@ class AttentionGate(nn.Module):
 
 
 class SmallUnet(nn.Module):
-    """Plain U-Net: four times halved, `filters` channels at full size and twice as many at each level below.
+    """Plain U-Net: four times halved, `width` channels at full size and twice as many at each level below.
 
-    Ronneberger et al. 2015, with padding and batch normalisation. With 4, 16 or 32 filters (0.1, 1.9 and 7.8 million
+    Ronneberger et al. 2015, with padding and batch normalisation. With a width of 4, 16 or 32 (0.1, 1.9 and 7.8 million
     parameters) it is the grid of published landslide studies; the original has 64.
     """
 
-    def __init__(self, bands: int, channels: int, filters: int = 32) -> None:
+    def __init__(self, bands: int, channels: int, width: int = 32) -> None:
         super().__init__()
-        widths = [filters * 2**level for level in range(5)]
+        widths = [width * 2**level for level in range(5)]
         self.down = nn.ModuleList(_two_convolutions(a, b) for a, b in zip([bands, *widths[:-1]], widths, strict=True))
         self.widen = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, kernel_size=2, stride=2) for w in widths[-2::-1])
         self.up = nn.ModuleList(_two_convolutions(2 * w, w) for w in widths[-2::-1])
-        self.head = nn.Conv2d(filters, channels, kernel_size=1)
+        self.head = nn.Conv2d(width, channels, kernel_size=1)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return scores `(N, K, H, W)` of images whose sides are multiples of 16."""

@@ -49,7 +49,7 @@ def open_torch(model: MapModel, batch: int, size: int, precision: str = "auto") 
         bands=len(model.inputs.bands),
         channels=model.output.channels,
         encoder=made.encoder,
-        filters=made.filters,
+        width=made.width,
     )
     try:
         network.load_state_dict(load_file(model.weights))

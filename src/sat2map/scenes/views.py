@@ -11,11 +11,14 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform
 
-from sat2map.raster import window_geobox
+from sat2map.raster import Raster, window_geobox
 from sat2map.scenes.base import Scene
 from sat2map.tiling import Window
 
 _ANY_CRS = "EPSG:3857"  # GDAL wants one; a side without one gets the other's, so it changes nothing
+
+ROUNDING = 1e-6
+"""How far in pixels a centre may lie from an edge by rounding alone; it then counts as beyond."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,10 @@ class WarpedScene(Scene):
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         target = window_geobox(self.geobox, window)
         raster = self.scene.read(_touched(self.scene.geobox, target), bands)
+        if self.method == "nearest":
+            return _nearest(raster, target, self.fill)
         covered = _warp(raster.valid.astype(np.float32), raster.geobox, target, self.method)
         valid = covered >= 0.5
-        if self.method == "nearest":
-            moved = np.stack([_warp(band, raster.geobox, target, self.method) for band in raster.pixels])
-            return np.where(valid, moved, np.asarray(self.fill, moved.dtype)), valid
         pixels = np.zeros((len(bands), *window.shape), raster.pixels.dtype)
         for band, out in zip(raster.pixels, pixels, strict=True):
             total = _warp(np.where(raster.valid, band, 0).astype(np.float32), raster.geobox, target, self.method)
@@ -87,7 +89,10 @@ class WarpedScene(Scene):
 
 
 def warp(scene: Scene, geobox: GeoBox, *, nearest: bool = False) -> Scene:
-    """Return a scene on the grid `geobox`: labels by nearest neighbour, pixels averaged down or interpolated up."""
+    """Return a scene on the grid `geobox`: labels by nearest neighbour, pixels averaged down or interpolated up.
+
+    Between two CRSs GDAL places averaged and interpolated pixels to within an eighth of a pixel; labels are exact.
+    """
     if geobox == scene.geobox:
         return scene
     touched = _touched(scene.geobox, geobox, pad=0)
@@ -108,10 +113,7 @@ def _touched(source: GeoBox, target: GeoBox, pad: int = 2) -> Window:
     edge = np.linspace(0, 1, 21)
     cols = np.concatenate([edge, edge, np.zeros(21), np.ones(21)]) * width
     rows = np.concatenate([np.zeros(21), np.ones(21), edge, edge]) * height
-    xs, ys = _apply(target.affine, cols, rows)
-    if source.crs is not None and target.crs is not None and source.crs != target.crs:
-        xs, ys = (np.asarray(v) for v in transform(str(target.crs), str(source.crs), xs, ys))
-    cols, rows = _apply(~source.affine, xs, ys)
+    cols, rows = _carry(cols, rows, target, source)
     top, left = int(np.floor(rows.min())), int(np.floor(cols.min()))
     return Window(top, left, int(np.ceil(rows.max())) - top, int(np.ceil(cols.max())) - left).pad(pad)
 
@@ -119,6 +121,30 @@ def _touched(source: GeoBox, target: GeoBox, pad: int = 2) -> Window:
 def _apply(affine: Affine, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where an affine carries points."""
     return affine.a * xs + affine.b * ys + affine.c, affine.d * xs + affine.e * ys + affine.f
+
+
+def _carry(cols: np.ndarray, rows: np.ndarray, here: GeoBox, there: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+    """Return where pixel positions of one grid lie in the pixels of another."""
+    xs, ys = _apply(here.affine, cols, rows)
+    if here.crs is not None and there.crs is not None and here.crs != there.crs:
+        xs, ys = (np.asarray(v) for v in transform(str(here.crs), str(there.crs), xs, ys))
+    return _apply(~there.affine, xs, ys)
+
+
+def _nearest(raster: Raster, target: GeoBox, fill: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels under the centres of a grid's pixels.
+
+    GDAL would carry only some of the centres exactly, so that a pixel's label changed with the window it is read in.
+    """
+    rows, cols = (axis.ravel() + 0.5 for axis in np.indices(tuple(target.shape)))
+    cols, rows = (np.floor(v + ROUNDING).astype(int) for v in _carry(cols, rows, target, raster.geobox))
+    height, width = raster.valid.shape
+    inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
+    pixels = np.full((len(raster.pixels), inside.size), fill, raster.pixels.dtype)
+    valid = np.zeros(inside.size, bool)
+    valid[inside] = raster.valid[rows[inside], cols[inside]]
+    pixels[:, valid] = raster.pixels[:, rows[valid], cols[valid]]
+    return pixels.reshape(-1, *target.shape), valid.reshape(target.shape)
 
 
 def _warp(band: np.ndarray, source: GeoBox, target: GeoBox, method: str) -> np.ndarray:

@@ -204,7 +204,7 @@ def _pair(unread: Unread, legend: Legend, options: ReadOptions) -> Pair:
     if unread.shapes is not None:
         background = rest_is_background(unread.shapes, options) and BACKGROUND in legend.names
         rest = legend.names.index(BACKGROUND) if background else IGNORED
-        target = vector_labels(unread.shapes, image.geobox, legend, width=options.width, rest=rest)
+        target = vector_labels(unread.shapes, image.geobox, legend, width=options.line_width, rest=rest)
     else:
         assert unread.mask is not None
         mask = mask_labels(unread.mask, legend) if len(legend) else unread.mask

@@ -1,0 +1,32 @@
+# make demo: from nothing to a map.  make test: everything that can be tested here.
+PYTHON ?= python3
+BIN := .venv/bin
+# Two test processes share the processors, so each keeps to one thread.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: install demo test check bench clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[train,ray,serve,dev]"
+	touch $@
+
+demo: install
+	$(BIN)/sat2map demo demo
+
+test: install
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -q
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python bench/train.py
+
+clean:
+	rm -rf .venv demo build dist
