@@ -128,8 +128,9 @@ def fit_inputs(
     windows = [(scene, window) for scene, area in areas for window in grid(area, 512)]
     chosen = windows[:: -(-len(windows) // WINDOWS_READ)]
     sums = track_map(lambda item: _moments(item[0].read(item[1], indexes)), chosen, "Reading statistics")
-    count = sum(s[0] for s in sums)
-    total, squares = (np.sum([s[i] for s in sums], axis=0) for i in (1, 2))
+    count = sum(n for n, _, _ in sums)
+    total = np.sum([t for _, t, _ in sums], axis=0)
+    squares = np.sum([s for _, _, s in sums], axis=0)
     if not count:
         raise ModelError("No pixel of the training ground is valid: is everything nodata or transparent?")
     mean = total / count

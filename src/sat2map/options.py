@@ -6,7 +6,7 @@ Plain frozen data; nothing here imports more than the standard library, so that 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from sat2map.errors import BadOption
 
@@ -234,4 +234,5 @@ def check_positive(options: object, *names: str) -> None:
 
 def part_of(kind: type[Options], options: Any) -> Options:
     """Return those of the options that belong to `kind`."""
-    return kind(**{f.name: getattr(options, f.name) for f in fields(kind)})
+    names = [f.name for f in fields(cast(Any, kind))]
+    return kind(**{name: getattr(options, name) for name in names})

@@ -19,8 +19,10 @@ from sat2map.runtimes.openvino import open_openvino
 class Runtime(Protocol):
     """Runs a network."""
 
-    description: str
-    """What runs where in which precision, for one line of text."""
+    @property
+    def description(self) -> str:
+        """What runs where in which precision, for one line of text."""
+        ...
 
     def __call__(self, batch_NCHW: np.ndarray) -> np.ndarray:
         """Turn float32 inputs `(N, C, H, W)` of the shape it was opened for into probabilities `(N, K, H, W)`."""

@@ -57,5 +57,5 @@ def open_torch(model: MapModel, batch: int, size: int, precision: str = "auto") 
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{model.weights} does not fit the network {model.architecture.network}: {reason}") from None
     place = choose_place("auto", precision)
-    network.eval().to(place.device, memory_format=torch.channels_last)
+    network = network.eval().to(place.device).to(memory_format=torch.channels_last)
     return TorchRuntime(network, place, f"PyTorch on {place.device.type} in {place.precision}")
