@@ -1,5 +1,7 @@
 # make demo: from nothing to a map.  make test: everything that can be tested here.
 PYTHON ?= python3
+# What `make bench` trains on.
+SOURCE ?= demo/scene
 BIN := .venv/bin
 # Two test processes share the processors, so each keeps to one thread.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -26,7 +28,7 @@ check: install
 	$(BIN)/lint-imports
 
 bench: install
-	$(BIN)/python bench/train.py
+	$(BIN)/python bench/train.py $(SOURCE) --json bench.json
 
 clean:
 	rm -rf .venv demo build dist

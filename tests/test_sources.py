@@ -9,6 +9,8 @@ import synthetic
 from sat2map.errors import BadOption, SourceError
 from sat2map.legend import IGNORED, Legend, legend_of
 from sat2map.options import ReadOptions
+from sat2map.scenes import array_scene, warp
+from sat2map.scenes.gdal import open_gdal
 from sat2map.sources import LAYOUTS, open_source
 from synthetic import LEGEND
 
@@ -212,8 +214,18 @@ def test_a_label_raster_in_another_crs_and_resolution(tmp_path):
     assert all((ids(source, i) == TRUTH[i]).all() for i in (0, 1))
     far = Affine(0.25, 0, 0, 0, -0.25, 0)
     synthetic.save(tmp_path / "far.tif", both, crs=synthetic.UTM, transform=far)
-    with pytest.raises(SourceError, match=r"off the ground of far.tif"):
+    with pytest.raises(SourceError, match="2 images off the ground of the labels"):
         opened(tmp_path / "images", labels=str(tmp_path / "far.tif"))
+
+
+def test_a_label_raster_in_degrees_is_reprojected(tmp_path):
+    image = synthetic.geotiff(tmp_path / "image.tif", TRUTH[0])
+    place = open_gdal(image).geobox.to_crs("EPSG:4326", resolution=1e-6)
+    degrees = warp(array_scene(TRUTH[0], geobox=open_gdal(image).geobox), place, nearest=True).read()
+    labels = synthetic.save(tmp_path / "labels.tif", degrees.pixels, crs="EPSG:4326", transform=place.affine)
+    source = opened(image, labels=str(labels))
+    assert "crs-differ" in kinds(source) and source.pairs[0].target.geobox == source.pairs[0].image.geobox
+    assert (ids(source)[1:-1, 1:-1] == TRUTH[0][1:-1, 1:-1]).mean() > 0.99
 
 
 def test_labels_that_end_within_an_image_leave_the_rest_unlabelled(tmp_path):

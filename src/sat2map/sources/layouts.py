@@ -43,20 +43,7 @@ def _with_labels(files: Files, labels: Path) -> Laid:
         return _match(files.root, [f for f in files.images if f.resolve() not in among], labels, masks)
     opened, findings = open_all([f for f in files.images if f.resolve() != labels.resolve()])
     mask = open_gdal(labels)
-    pairs = [_mask_pair(files.root, f, image, mask) for f, image in opened.items()]
-    on_it = [p for p in pairs if _is_under(p.image, mask)]
-    bare = tuple(p.name for p in pairs if not _is_under(p.image, mask))
-    if bare:
-        text = f"{counted(bare, 'image')} off the ground of {labels.name}, left out: {listed(bare)}."
-        findings.append(Finding("warning", "no-overlap", text, bare))
-    return on_it, findings
-
-
-def _is_under(image: Scene, mask: Scene) -> bool:
-    """Tell whether an image lies on the ground of a label raster; without a CRS sizes are compared later."""
-    if image.geobox.crs is None or mask.geobox.crs is None:
-        return True
-    return bool(footprint(mask.geobox, image.geobox.crs).intersects(image.geobox.extent.geom))
+    return [_mask_pair(files.root, f, image, mask) for f, image in opened.items()], findings
 
 
 def _match(image_root: Path, images: Sequence[Path], mask_root: Path, masks: Sequence[Path]) -> Laid:

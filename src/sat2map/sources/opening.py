@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from sat2map.errors import SceneError, SourceError
-from sat2map.labels import VECTOR_SUFFIXES, has_colours, mask_labels, vector_labels
+from sat2map.labels import VECTOR_SUFFIXES, footprint, has_colours, mask_labels, vector_labels
 from sat2map.legend import IGNORED, Legend, legend_of, read_legend
 from sat2map.options import ReadOptions
 from sat2map.progress import track_map
@@ -43,7 +43,7 @@ def open_source(path: Path | str, options: ReadOptions | None = None) -> Source:
     files = find_files(Path(path))
     layout = options.layout if options.layout != "auto" else _guess(files, options)
     unread, findings = LAYOUTS[layout](files, options)
-    for choose in (_readable, _same_bands, _same_sizes):
+    for choose in (_readable, _same_bands, _same_sizes, _same_ground):
         unread, faults = choose(unread)
         findings += faults
     if not unread:
@@ -135,6 +135,25 @@ def _same_sizes(unread: Sequence[Unread]) -> tuple[list[Unread], list[Finding]]:
         return kept, []
     text = f"{counted(odd, 'image')} of another size than the mask, left out: {listed(list(odd.values()))}."
     return kept, [Finding("warning", "sizes-differ", text, tuple(odd))]
+
+
+def _same_ground(unread: Sequence[Unread]) -> tuple[list[Unread], list[Finding]]:
+    """Keep the images that lie on the ground of their mask, as far as the CRSs of both are known."""
+    placed = [(u, u.mask) for u in unread if u.mask is not None and u.image.geobox.crs and u.mask.geobox.crs]
+    bare = tuple(
+        u.name
+        for u, mask in placed
+        if not footprint(mask.geobox, u.image.geobox.crs).intersects(u.image.geobox.extent.geom)
+    )
+    moved = [u for u, mask in placed if u.image.geobox.crs != mask.geobox.crs]
+    findings = []
+    if bare:
+        text = f"{counted(bare, 'image')} off the ground of the labels, left out: {listed(bare)}."
+        findings.append(Finding("warning", "no-overlap", text, bare))
+    if moved:
+        text = f"The labels of {counted(moved, 'image')} are in another CRS than the image; reprojected."
+        findings.append(Finding("note", "crs-differ", text, tuple(u.name for u in moved)))
+    return [u for u in unread if u.name not in bare], findings
 
 
 def _size(scene: Scene) -> str:

@@ -1,0 +1,67 @@
+"""Our defaults beside the published recipe: same source, split, seeds and minutes, one after the other.
+
+    python bench/train.py ../shared/data/dubai-aerial --test "Tile 8" --minutes 6 --seeds 0 1 2 --json train.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import sat2map
+from sat2map.runs import environment
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from published_recipe import RECIPE
+
+
+def measure(source: str, folder: Path, name: str, words: dict) -> dict:
+    run = folder / f"{name}-{words['seed']}"
+    began = time.perf_counter()
+    sat2map.train(source, run, overwrite=True, **words)
+    trained = time.perf_counter()
+    found = sat2map.evaluate(source, run / "report", model=run, overwrite=True)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "name": name,
+        "seed": words["seed"],
+        "mean_iou": found.scores.mean_iou,
+        "accuracy": found.scores.accuracy,
+        "iou": {c.name: c.iou for c in found.scores.classes},
+        "steps": rows[-1]["step"],
+        "seconds_trained": rows[-1]["seconds"],
+        "seconds_train": trained - began,
+        "seconds_evaluate": time.perf_counter() - trained,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("--test", action="append", default=[])
+    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--recipes", nargs="+", default=["ours", "published"], choices=["ours", "published"])
+    parser.add_argument("--folder", type=Path, help="keep the runs here")
+    parser.add_argument("--json", type=Path)
+    told = parser.parse_args()
+    recipes = {"ours": {}, "published": RECIPE}
+    folder = told.folder or Path(tempfile.mkdtemp())
+    results = []
+    for seed in told.seeds:
+        for name in told.recipes:
+            words = {**recipes[name], "minutes": told.minutes, "seed": seed}
+            if told.test:
+                words["test"] = tuple(told.test)
+            results.append(measure(told.source, folder, name, words))
+            print(json.dumps(results[-1]), flush=True)
+            if told.json:
+                told.json.write_text(json.dumps({"environment": environment(), "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
