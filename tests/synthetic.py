@@ -32,6 +32,9 @@ UTM = "EPSG:32636"
 CORNER = (500_000.0, 40_000.0)
 """Where the first georeferenced image has its upper left corner, in metres of `UTM`."""
 
+PLACE = Affine(0.5, 0, CORNER[0], 0, -0.5, CORNER[1])
+"""The affine of the first georeferenced image: pixels of half a metre."""
+
 
 def landscape(seed: int, size: int = 96) -> np.ndarray:
     """Return ids `(size, size)` uint8 with all three classes in them."""
@@ -140,7 +143,7 @@ def landslide4sense(path: Path, *, count: int = 6, size: int = 64) -> Path:
 
 def geotiff(path: Path, ids: np.ndarray, *, bands: int = 3, dtype: str = "uint8", **profile: object) -> Path:
     """Write the image of a landscape with a place: by default at `CORNER` with pixels of half a metre."""
-    place = {"crs": UTM, "transform": Affine(0.5, 0, CORNER[0], 0, -0.5, CORNER[1])}
+    place = {"crs": UTM, "transform": PLACE}
     return save(path, seen(ids, 0, bands, dtype), **{**place, **profile})
 
 

@@ -81,7 +81,7 @@ def test_duplicates_and_images_that_show_nothing(tmp_path):
 
 def test_the_same_ground_and_unlike_images(tmp_path):
     west, north = synthetic.CORNER
-    places = {"a": (0.5, west), "b": (0.25, west + 10), "c": (0.5, west + 48)}
+    places = {"a": (0.5, west), "b": (0.25, west - 16), "c": (0.5, west + 48)}
     for i, (name, (side, left)) in enumerate(places.items()):
         place = Affine(side, 0, left, 0, -side, north)
         ids, dtype = synthetic.landscape(i), "uint16" if name == "c" else "uint8"

@@ -11,7 +11,7 @@ from sat2map.errors import OutputError
 from sat2map.legend import legend_of
 from sat2map.metrics import confusion, scores_of
 from sat2map.pictures import class_picture, curves
-from sat2map.reports import Example, Report, percent, verdict, write_report
+from sat2map.reports import Example, Overview, Report, percent, verdict, write_report
 from sat2map.sources import Finding
 
 EVIL = "<script>alert('x')</script> & \"co\""
@@ -58,7 +58,7 @@ def report(tmp_path: Path) -> Report:
         confusion=matrix,
         best=[example(EVIL, 0.9876)],
         worst=[example("far away", 0.1234)],
-        overview=(image, class_picture(image[..., 0] % 3, LEGEND)),
+        overview=Overview("a.tif", image, class_picture(image[..., 0] % 3, LEGEND)),
         curves=tmp_path / "curves.png",
         facts={"How it was trained": {"Network": EVIL}, "Split": {"By": "blocks"}},
         findings=[Finding("warning", "no-mask", EVIL, (EVIL, "b.tif")), Finding("note", "small", "It is small.")],
@@ -132,7 +132,7 @@ def test_a_report_stays_small_enough_for_a_mail(report: Report, tmp_path: Path) 
     image = rng.integers(0, 255, (200, 200, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
     picture = class_picture(image[..., 0] % 3, LEGEND)
     place = Example("p", image[:512, :512], picture[:512, :512], picture[:512, :512], 0.5)
-    big = replace(report, best=[place] * 4, worst=[place] * 4, overview=(image, picture))
+    big = replace(report, best=[place] * 4, worst=[place] * 4, overview=Overview("a.tif", image, picture))
     assert write_report(tmp_path, big).stat().st_size < 5_000_000
 
 

@@ -43,6 +43,12 @@ def slanted(folder):
     return warp(open_gdal(folder / "image.tif"), place)
 
 
+def reprojected_mask(folder):
+    place = tif(folder).geobox
+    labels = mask_labels(array_scene(IDS, geobox=place), synthetic.LEGEND)
+    return warp(labels, place.to_crs("EPSG:4326"), nearest=True)
+
+
 def vectors(folder):
     synthetic.geotiff_with_vectors(folder, count=1, size=40, column=True)
     image = open_gdal(folder / "images" / "tile_0.tif")
@@ -65,6 +71,7 @@ SCENES = {
     "reprojected": lambda folder: warp(tif(folder), tif(folder).geobox.to_crs("EPSG:4326")),
     "mask": lambda folder: mask_labels(array_scene(synthetic.colour_mask(IDS)), synthetic.LEGEND),
     "mask, finer": lambda folder: resample(mask_labels(array_scene(IDS), synthetic.LEGEND), (77, 55), nearest=True),
+    "mask, reprojected": reprojected_mask,
     "vectors": vectors,
 }
 

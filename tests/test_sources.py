@@ -230,7 +230,7 @@ def test_a_label_raster_in_degrees_is_reprojected(tmp_path):
 
 def test_labels_that_end_within_an_image_leave_the_rest_unlabelled(tmp_path):
     image = synthetic.geotiff(tmp_path / "image.tif", TRUTH[0])
-    place = {"crs": synthetic.UTM, "transform": Affine(0.5, 0, synthetic.CORNER[0], 0, -0.5, synthetic.CORNER[1])}
+    place = {"crs": synthetic.UTM, "transform": synthetic.PLACE}
     labels = synthetic.save(tmp_path / "labels.tif", TRUTH[0][None, :40], **place)
     source = opened(image, labels=str(labels))
     assert (ids(source)[:40] == TRUTH[0][:40]).all() and (ids(source)[40:] == IGNORED).all()
@@ -379,6 +379,21 @@ def test_vectors_elsewhere_are_an_error(tmp_path):
     synthetic.write_vectors(tmp_path / "more.geojson", frame)
     with pytest.raises(SourceError, match="several vector files"):
         opened(tmp_path)
+
+
+def test_vectors_need_images_with_a_place(tmp_path):
+    synthetic.geotiff_with_vectors(tmp_path, count=1)
+    (tmp_path / "images" / "tile_0.tif").unlink()
+    image = synthetic.save(tmp_path / "images" / "tile_0.png", synthetic.seen(TRUTH[0]))
+    with pytest.raises(SourceError, match="no image has a place on the ground"):
+        opened(tmp_path)
+    image = image.rename(image.with_name("placed.png"))
+    image.with_suffix(".pgw").write_text(
+        f"0.5\n0\n0\n-0.5\n{synthetic.CORNER[0] + 0.25}\n{synthetic.CORNER[1] - 0.25}\n"
+    )
+    synthetic.write_vectors(tmp_path / "utm.gpkg", synthetic.polygons(TRUTH[0], synthetic.PLACE))
+    source = opened(tmp_path, labels=str(tmp_path / "utm.gpkg"), rest="background")
+    assert "no-crs" in kinds(source) and (ids(source) == np.where(TRUTH[0] == 2, 1, 0)).all()
 
 
 def test_shapes_beyond_the_images_are_noted(tmp_path):

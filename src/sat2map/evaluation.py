@@ -19,7 +19,7 @@ from sat2map.options import EvaluateOptions, PredictOptions, ReadOptions, part_o
 from sat2map.pictures import class_picture, confusion_picture, sample_sheet, to_rgb
 from sat2map.prediction import Predictor, open_predictor
 from sat2map.progress import track
-from sat2map.reports import Example, Report, write_report
+from sat2map.reports import Example, Overview, Report, write_report
 from sat2map.runs import RunFolder, command
 from sat2map.sources import Finding, Pair, Source, open_source
 from sat2map.splits import Area, Split, check_split, read_split
@@ -33,7 +33,7 @@ PATCH = 256
 SHOWN = 4
 """How many best and worst patches are shown."""
 
-OVERVIEW = 4096
+OVERVIEW = 2048
 """Largest side in pixels of the map that is shown over its image."""
 
 
@@ -62,7 +62,6 @@ class Tally:
     unscored: int = 0
     best: list[Patch] = field(default_factory=list)
     worst: list[Patch] = field(default_factory=list)
-    overview: tuple[Pair, Window, np.ndarray] | None = None
 
     @property
     def matrix(self) -> np.ndarray:
@@ -75,7 +74,6 @@ class Tally:
         counts = confusion(truth, predicted, len(self.legend))
         self.scenes[pair.name] = self.scenes.get(pair.name, 0) + counts
         self.unscored += unscored(truth, predicted)
-        self._keep_overview(pair, block, predicted)
         for cell in grid(block, PATCH):
             rows, cols = cell.within(block).slices
             self._keep(pair, cell, truth[rows, cols], predicted[rows, cols])
@@ -90,11 +88,6 @@ class Tally:
         # A patch of one class alone is no feat: it comes last among the best.
         self.best = sorted([*self.best, patch], key=lambda p: (p.classes < 2, -p.score))[:SHOWN]
         self.worst = sorted([*self.worst, patch], key=lambda p: p.score)[:SHOWN]
-
-    def _keep_overview(self, pair: Pair, block: Window, predicted: np.ndarray) -> None:
-        if self.overview is None or self.overview[2].size < predicted.size:
-            window = block.intersect(Window(block.row, block.col, OVERVIEW, OVERVIEW))
-            self.overview = pair, window, predicted[: window.height, : window.width].copy()
 
 
 @dataclass(frozen=True)
@@ -137,13 +130,15 @@ def evaluate(
     tally = _tally(predictor, opened, areas, to_ids, options.block)
     if not tally.matrix.sum():
         raise SourceError(f"The part {options.split!r} of {source} holds no labelled pixel to score.")
+    overview = _overview(predictor, opened, tally)
     scores = scores_of(tally.matrix, loaded.output.legend.names)
     said = (*opened.findings, *findings, *_leaks(loaded, options.split))
     again = command("evaluate", (source, report, f"--model {model}"), options)
     with whole_folder(folder) as part:
         write_json(part / "metrics.json", {**scores.to_json(), **_facts(loaded, opened, options, tally)})
         _write_pictures(part, tally)
-        write_report(part, _report(loaded, opened, options, tally, scores, said, [*_how_trained(loaded), again]))
+        commands = [str(loaded.provenance["command"]), again]
+        write_report(part, _report(loaded, opened, options, tally, overview, said, commands))
     return Evaluation(scores, folder / "report.html", said)
 
 
@@ -267,26 +262,35 @@ def _examples(patches: Sequence[Patch], legend: Legend) -> Iterator[Example]:
         )
 
 
+def _overview(predictor: Predictor, source: Source, tally: Tally) -> Overview:
+    """Map the picture on which most was scored, or the upper left part of a large one."""
+    name = max(tally.scenes, key=lambda n: int(tally.scenes[n].sum()))
+    image = next(pair.image for pair in source.pairs if pair.name == name)
+    window = whole(image.shape).intersect(Window(0, 0, OVERVIEW, OVERVIEW))
+    ids, _ = predictor.block(image, window)
+    scored = tally.scenes[name].sum() / (window.height * window.width)
+    caption = f"{name}, rows 0 to {window.height}, columns 0 to {window.width}."
+    if scored < 0.5:
+        caption += " Only a part of this ground was scored; the model may have learnt from the rest."
+    return Overview(caption, to_rgb(image.read(window), image.bands), class_picture(ids, tally.legend))
+
+
 def _report(
     model: MapModel,
     source: Source,
     options: EvaluateOptions,
     tally: Tally,
-    scores: Scores,
+    overview: Overview,
     findings: Sequence[Finding],
     commands: Sequence[str],
 ) -> Report:
-    overview = None
-    if tally.overview:
-        pair, window, ids = tally.overview
-        overview = to_rgb(pair.image.read(window), pair.image.bands), class_picture(ids, tally.legend)
     curves = RunFolder(model.folder.parent).curves
     part = {"test": "ground kept for the test", "val": "validation ground", "train": "training ground"}
     return Report(
         title=Path(source.path).resolve().name,
         subtitle=f"{model.architecture.network} on {part.get(options.split, 'all labelled ground')}",
         legend=tally.legend,
-        scores=scores,
+        scores=scores_of(tally.matrix, tally.legend.names),
         confusion=tally.matrix,
         best=tuple(_examples(tally.best, tally.legend)),
         worst=tuple(_examples(tally.worst, tally.legend)),
@@ -321,7 +325,3 @@ def _scored_facts(model: MapModel, options: EvaluateOptions, tally: Tally) -> Ma
         "Labelled pixels": f"{int(tally.matrix.sum()):,}",
         "Labelled, but without image data": f"{tally.unscored:,}",
     }
-
-
-def _how_trained(model: MapModel) -> list[str]:
-    return [str(model.provenance["command"])]

@@ -364,8 +364,8 @@ def _labels(subject: Subject) -> list[Finding]:
     present = counts.sum(axis=0) > 0
     if present.sum() < 2:
         text = (
-            f"The labels hold {names[present][0] if total else 'no class'} and nothing else: there is nothing to tell "
-            "apart. If the rest is background: --rest background for shapes, a legend with its number for masks."
+            f"The labels hold {names[present][0] if total else 'no class'} only, so there is nothing to tell apart. "
+            "If the rest is background: --rest background for shapes, a legend with its number for masks."
         )
         return [Finding("error", "one-class", text)]
     findings = []

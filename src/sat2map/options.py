@@ -103,7 +103,7 @@ class LearnOptions:
         minutes: How long to train; the learning rate is at its end when the time is.
         lr: Peak learning rate.
         optimizer: `adamw`, `adam` or `sgd`.
-        weight_decay: Weight decay of the optimizer.
+        weight_decay: Weight decay of `adamw` and `sgd`.
         schedule: Learning rate over time: `cosine` and `constant` with a warm-up, or `plateau` (a tenth after five
             epochs without gain).
         patience: Stop after this many epochs without gain on validation.
@@ -136,12 +136,12 @@ class LearnOptions:
     balance: bool = False
     patches: Literal["random", "grid"] = "random"
     size: int = 256
-    batch: int = 16
+    batch: int = 8
     epochs: int | None = None
     minutes: float | None = None
     lr: float = 1e-3
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     patience: int | None = None
     average: bool = True
@@ -156,9 +156,9 @@ class LearnOptions:
     rotate90: bool = True
     flip: bool = True
     shift: float = 0.0
-    zoom: float = 0.0
-    brightness: float = 0.2
-    contrast: float = 0.2
+    zoom: float = 0.4
+    brightness: float = 0.1
+    contrast: float = 0.1
     tune: tuple[str, ...] = ()
     resume: bool = False
     overwrite: bool = False

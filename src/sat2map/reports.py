@@ -44,6 +44,21 @@ class Example:
     score: float
 
 
+@dataclass(frozen=True)
+class Overview:
+    """Image and map of the same ground, to be compared with a slider.
+
+    Args:
+        caption: Where it is, and what has to be known of it.
+        image: `(H, W, 3)` uint8.
+        map: `(H, W, 3)` uint8.
+    """
+
+    caption: str
+    image: np.ndarray
+    map: np.ndarray
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What the page tells.
@@ -56,7 +71,7 @@ class Report:
         confusion: The counts behind the scores, `(K, K)`: rows are the truth, columns the prediction.
         best: Places that were mapped best.
         worst: Places that were mapped worst.
-        overview: Image and map of the same ground, `(H, W, 3)` uint8 of the same size.
+        overview: A larger piece of the map over its image.
         curves: A picture of the training curves.
         facts: Tables such as "How it was trained" and "Split", each of names and values.
         findings: What the reader has to know.
@@ -70,7 +85,7 @@ class Report:
     confusion: np.ndarray
     best: Sequence[Example] = ()
     worst: Sequence[Example] = ()
-    overview: tuple[np.ndarray, np.ndarray] | None = None
+    overview: Overview | None = None
     curves: Path | None = None
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
@@ -173,8 +188,9 @@ def _confusion_rows(report: Report) -> list[list[tuple[float | None, int]]]:
 def _overview(report: Report) -> dict[str, Any] | None:
     if report.overview is None:
         return None
-    image, picture = report.overview
+    image, picture = report.overview.image, report.overview.map
     return {
+        "caption": report.overview.caption,
         "image": to_data_uri(shrink(image, _OVERVIEW_SIDE, photo=True), photo=True),
         "map": to_data_uri(shrink(picture, _OVERVIEW_SIDE, photo=False)),
         "height": image.shape[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,13 +19,22 @@ LARGEST_GRADIENT = 1.0
 """To this norm gradients are clipped."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": lambda parameters, lr, decay: torch.optim.AdamW(parameters, lr=lr, weight_decay=decay),
-    "adam": lambda parameters, lr, decay: torch.optim.Adam(parameters, lr=lr),
-    "sgd": lambda parameters, lr, decay: torch.optim.SGD(
-        parameters, lr=lr, momentum=0.9, nesterov=True, weight_decay=decay
-    ),
+    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99)),
+    "adam": torch.optim.Adam,
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
 }
-"""How an optimizer is made: parameters, learning rate, weight decay."""
+"""How an optimizer is made of groups of parameters and a learning rate."""
+
+
+def make_optimizer(network: torch.nn.Module, options: LearnOptions) -> torch.optim.Optimizer:
+    """Return the optimizer of a network; biases and normalisations do not decay, and nothing does under `adam`."""
+    learnt = [p for p in network.parameters() if p.requires_grad]
+    decay = 0.0 if options.optimizer == "adam" else options.weight_decay
+    groups = [
+        {"params": [p for p in learnt if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in learnt if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[options.optimizer](groups, lr=options.lr)
 
 
 def to_device(fabric: Fabric, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +55,7 @@ class Supervised:
     """
 
     def __init__(self, fabric: Fabric, network: torch.nn.Module, loss: Loss, options: LearnOptions) -> None:
-        optimizer = OPTIMIZERS[options.optimizer](network.parameters(), options.lr, options.weight_decay)
+        optimizer = make_optimizer(network, options)
         self.fabric = fabric
         self.loss = loss
         self.network, self.optimizer = fabric.setup(network, optimizer)

@@ -11,6 +11,7 @@ import shapely
 from sat2map.errors import SceneError, SourceError
 from sat2map.labels import Shapes, disagreements, footprint, read_shapes
 from sat2map.options import ReadOptions
+from sat2map.raster import is_georeferenced
 from sat2map.scenes import IMAGE_SUFFIXES, Scene, crop
 from sat2map.scenes.gdal import open_gdal
 from sat2map.sources.base import Finding, Unread, counted, listed, unpaired, unreadable
@@ -130,6 +131,12 @@ def _vectors(files: Files, options: ReadOptions) -> Laid:
     findings += _shape_findings(shapes, options)
     if not opened:
         return [], findings
+    if shapes.frame.crs is not None and not any(is_georeferenced(image.geobox) for image in opened.values()):
+        text = (
+            f"The labels are in {_crs_name(shapes)}, but no image has a place on the ground. Give the images a "
+            "georeference (a GeoTIFF, or a world file), or masks instead of shapes."
+        )
+        return [], [*findings, Finding("error", "no-place", text)]
     findings += _crs_findings(shapes, list(opened.values()))
     prints = {f: footprint(image.geobox, shapes.frame.crs) for f, image in opened.items()}
     bare = [f for f, place in prints.items() if not shapes.frame.sindex.query(place, predicate="intersects").size]

@@ -1,0 +1,128 @@
+"""How the learning rate goes, when training ends, and what the average of weights does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sat2map.learning import pacing
+from sat2map.learning.pacing import EPOCHS, FLOOR, WARM_UP, Average, Pace, lr_factor
+from sat2map.options import LearnOptions
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand."""
+
+    class Clock:
+        now = 100.0
+
+    monkeypatch.setattr(pacing.time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def test_the_cosine_rises_to_the_peak_and_falls_to_the_floor():
+    assert lr_factor("cosine", 0) == FLOOR
+    assert lr_factor("cosine", WARM_UP / 2) == pytest.approx(0.5)
+    assert lr_factor("cosine", WARM_UP) == 1
+    assert lr_factor("cosine", (1 + WARM_UP) / 2) == pytest.approx((1 + FLOOR) / 2)
+    assert lr_factor("cosine", 1) == pytest.approx(FLOOR)
+    assert lr_factor("cosine", 1.3) == pytest.approx(FLOOR)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_each_schedule_keeps_its_direction(one, other):
+    early, late = sorted((one, other))
+    for schedule in ("cosine", "constant", "plateau"):
+        assert FLOOR <= lr_factor(schedule, early) <= 1
+    if late <= WARM_UP:
+        assert lr_factor("cosine", early) <= lr_factor("cosine", late)
+    if early >= WARM_UP:
+        assert lr_factor("cosine", early) >= lr_factor("cosine", late)
+        assert lr_factor("constant", early) == 1
+    assert lr_factor("plateau", early) == 1
+
+
+def test_epochs_count_steps(clock):
+    pace = Pace.of(LearnOptions(epochs=4), steps=5)
+    clock.now += 1e6
+    assert [pace.done(step) for step in (0, 5, 10, 20)] == [0, 0.25, 0.5, 1]
+
+
+def test_minutes_count_seconds_those_before_an_interruption_too(clock):
+    pace = Pace.of(LearnOptions(minutes=2), steps=5, spent=30)
+    assert pace.done(1000) == 0.25
+    clock.now += 90
+    assert pace.elapsed == 120
+    assert pace.done(0) == 1
+
+
+def test_what_ends_first_counts(clock):
+    pace = Pace.of(LearnOptions(minutes=1, epochs=10), steps=1)
+    clock.now += 30
+    assert pace.done(2) == 0.5
+    assert pace.done(8) == 0.8
+
+
+def test_without_a_word_the_usual_epochs_are_trained():
+    assert Pace.of(LearnOptions(), steps=2).done(2 * EPOCHS) == 1
+    assert Pace.of(LearnOptions(minutes=1), steps=2).epochs is None
+
+
+class Counted(nn.Module):
+    """A weight and what batch normalisation holds: a float and an integer buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+
+    def set(self, value: float, steps: int) -> None:
+        with torch.no_grad():
+            self.norm.weight.fill_(value)
+            self.norm.running_mean.fill_(value)
+            self.norm.num_batches_tracked.fill_(steps)
+
+
+def test_the_average_forgets_the_start_and_reaches_weights_that_stay():
+    network = Counted()
+    network.set(-100, 0)
+    average = Average(network)
+    for step in range(1, 301):
+        network.set(1, step)
+        average.update(network, 1 / 300)
+        if step == 10:
+            assert average.state["norm.weight"][0] > -0.5
+    torch.testing.assert_close(average.state["norm.weight"], torch.ones(2))
+    torch.testing.assert_close(average.state["norm.running_mean"], torch.ones(2))
+    assert average.state["norm.num_batches_tracked"] == 300
+
+
+@pytest.mark.parametrize("steps", [200, 1000])
+def test_the_average_looks_back_over_the_same_share_of_the_training(steps):
+    network = Counted()
+    average = Average(network)
+    for step in range(1, steps + 1):
+        network.set(step / steps, step)
+        average.update(network, 1 / steps)
+    lag = 1 - float(average.state["norm.weight"][0])
+    assert lag == pytest.approx(pacing.HORIZON, rel=0.1)
+
+
+def test_the_average_is_even_over_noise():
+    network, rng = Counted(), torch.Generator().manual_seed(0)
+    average = Average(network)
+    for step in range(1, 401):
+        network.set(float(torch.randn((), generator=rng)), step)
+        average.update(network, 1 / 400)
+    assert abs(float(average.state["norm.weight"][0])) < 0.6  # the deviation of about 40 of them is 0.16
+
+
+def test_the_average_is_a_copy():
+    network = Counted()
+    average = Average(network)
+    network.set(5, 9)
+    assert average.state["norm.weight"][0] == 1
+    assert average.state["norm.num_batches_tracked"] == 0

@@ -1,0 +1,147 @@
+"""A run folder begins, goes on and is replaced only as its user means it, and says how to repeat itself."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from sat2map.cli import app
+from sat2map.errors import BadOption, OutputError
+from sat2map.options import TrainOptions
+from sat2map.runs import RunFolder, begin_run, command, environment, resume_run
+
+OPTIONS = TrainOptions(
+    bands=("red", "3"), val=("north", "far east"), loss="dice + 0.5*focal", width=8, minutes=1.5, flip=False, balance=True
+)
+
+
+def parsed(line: str) -> tuple[list[str], dict[str, object]]:
+    """Return what the command line understands: positional arguments, and all words by name."""
+    program, *words = shlex.split(line)
+    assert program == "sat2map"
+    _, bound, _ = app.parse_args(words, exit_on_error=False)
+    given = bound.arguments
+    options = [asdict(value) for value in given.values() if hasattr(value, "__dataclass_fields__")]
+    return [str(value) for value in bound.args], {name: value for part in options for name, value in part.items()}
+
+
+def test_the_call_and_the_environment_are_written_down(tmp_path):
+    run = begin_run(tmp_path / "runs" / "first", "city", OPTIONS)
+    call = json.loads(run.call.read_text())
+    assert (call["verb"], call["source"]) == ("train", "city")
+    assert TrainOptions(**call["options"]).loss == OPTIONS.loss
+    told = json.loads((run.path / "environment.json").read_text())
+    assert told.keys() == environment().keys()
+    assert told["versions"]["numpy"].split(".")[0].isdigit()
+
+
+def test_a_run_goes_on_with_its_own_options(tmp_path):
+    begin_run(tmp_path / "run", "city", OPTIONS)
+    run, options = resume_run(tmp_path / "run", "city", TrainOptions(resume=True))
+    assert run == RunFolder(tmp_path / "run")
+    assert options == replace(OPTIONS, resume=True)
+
+
+def test_a_run_may_go_on_for_longer(tmp_path):
+    begin_run(tmp_path / "run", "city", OPTIONS)
+    more = TrainOptions(resume=True, minutes=9, workers=3, loss=OPTIONS.loss)
+    assert resume_run(tmp_path / "run", "city", more)[1] == replace(OPTIONS, resume=True, minutes=9, workers=3)
+
+
+def test_a_run_does_not_go_on_with_other_options(tmp_path):
+    begin_run(tmp_path / "run", "city", OPTIONS)
+    with pytest.raises(BadOption, match=r"--weight-decay 0.5 differs from the run's 0.01"):
+        resume_run(tmp_path / "run", "city", TrainOptions(resume=True, weight_decay=0.5))
+
+
+def test_a_run_does_not_go_on_with_another_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begin_run(tmp_path / "run", "city", OPTIONS)
+    resume_run(tmp_path / "run", str(tmp_path / "city"), TrainOptions(resume=True))
+    with pytest.raises(BadOption, match="was trained on city, not on village"):
+        resume_run(tmp_path / "run", "village", TrainOptions(resume=True))
+
+
+def test_there_has_to_be_a_run_to_go_on_with(tmp_path):
+    with pytest.raises(OutputError, match="no run in .* leaving out --resume"):
+        resume_run(tmp_path / "run", "city", TrainOptions(resume=True))
+
+
+@pytest.mark.parametrize("text", ["{", '{"source": "city"}', '{"source": "city", "options": {"colour": 1}}', "[]"])
+def test_a_damaged_call_is_told(tmp_path, text):
+    run = begin_run(tmp_path / "run", "city", OPTIONS)
+    run.call.write_text(text)
+    with pytest.raises(OutputError, match="call.json is damaged"):
+        resume_run(run.path, "city", TrainOptions(resume=True))
+
+
+def test_a_run_is_not_replaced_unasked(tmp_path):
+    run = begin_run(tmp_path / "run", "city", OPTIONS)
+    with pytest.raises(OutputError, match="is not empty. Go on with --resume, start anew with --overwrite"):
+        begin_run(run.path, "village", OPTIONS)
+    assert json.loads(run.call.read_text())["source"] == "city"
+
+
+def test_a_run_is_replaced_completely(tmp_path):
+    run = begin_run(tmp_path / "run", "city", OPTIONS)
+    run.log({"epoch": 1})
+    begin_run(run.path, "village", TrainOptions(overwrite=True))
+    assert json.loads(run.call.read_text())["source"] == "village"
+    assert run.rows() == []
+
+
+def test_what_is_no_run_is_never_replaced(tmp_path):
+    (tmp_path / "photo.jpg").write_text("dear")
+    with pytest.raises(OutputError, match="files that are no run"):
+        begin_run(tmp_path, "city", TrainOptions(overwrite=True))
+    with pytest.raises(OutputError, match="is a file"):
+        begin_run(tmp_path / "photo.jpg", "city", TrainOptions(overwrite=True))
+    with pytest.raises(OutputError, match="cannot be written to"):
+        begin_run(tmp_path / "photo.jpg" / "run", "city", OPTIONS)
+    assert (tmp_path / "photo.jpg").read_text() == "dear"
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    assert begin_run(tmp_path, "city", OPTIONS).call.exists()
+
+
+def test_metrics_are_lines_that_can_be_taken_back(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.rows() == []
+    for epoch in (1, 2, 3):
+        run.log({"epoch": epoch, "train_loss": 1 / epoch})
+    run.rewind(2)
+    run.log({"epoch": 3, "train_loss": None})
+    assert [(row["epoch"], row["train_loss"]) for row in run.rows()] == [(1, 1.0), (2, 0.5), (3, None)]
+    with pytest.raises(ValueError, match="JSON compliant"):
+        run.log({"train_loss": float("nan")})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TrainOptions(),
+        OPTIONS,
+        TrainOptions(labels="my labels; 'old' $HOME.geojson", legend='a "b".csv', rotate90=False, save_every=2),
+        TrainOptions(lr=3e-4, tune=("lr=1e-3,1e-4", "batch=4,8"), rotate=12.5, class_weights="balanced", resize=512),
+    ],
+)
+def test_a_command_line_says_the_call_again(options):
+    line = command("train", ("my city", Path("runs/first (1)")), options)
+    arguments, words = parsed(line)
+    assert arguments[:2] == ["my city", "runs/first (1)"]
+    assert TrainOptions(**words) == options
+
+
+def test_a_command_line_says_what_differs_only():
+    assert command("train", ("city", "run"), TrainOptions(epochs=3)) == "sat2map train city run --epochs 3"
+    assert "--no-flip" in command("train", ("city", "run"), OPTIONS)
+
+
+def test_no_class_ignored_is_said_too():
+    words = parsed(command("train", ("city", "run"), TrainOptions(ignore=())))[1]
+    assert not any(words["ignore"])
