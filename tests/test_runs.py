@@ -54,8 +54,8 @@ def test_a_run_may_go_on_for_longer(tmp_path):
 
 def test_a_run_does_not_go_on_with_other_options(tmp_path):
     begin_run(tmp_path / "run", "city", OPTIONS)
-    with pytest.raises(BadOption, match=r"--weight-decay 0.5 differs from the run's 0.01"):
-        resume_run(tmp_path / "run", "city", TrainOptions(resume=True, weight_decay=0.5))
+    with pytest.raises(BadOption, match=r"--width 16 differs from the run's 8; what has begun"):
+        resume_run(tmp_path / "run", "city", TrainOptions(resume=True, width=16))
 
 
 def test_a_run_does_not_go_on_with_another_source(tmp_path, monkeypatch):

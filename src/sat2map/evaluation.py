@@ -133,7 +133,7 @@ def evaluate(
     overview = _overview(predictor, opened, tally)
     scores = scores_of(tally.matrix, loaded.output.legend.names)
     said = (*opened.findings, *findings, *_leaks(loaded, options.split))
-    again = command("evaluate", (source, report, f"--model {model}"), options)
+    again = command("evaluate", (source, report, "--model", model), options)
     with whole_folder(folder) as part:
         write_json(part / "metrics.json", {**scores.to_json(), **_facts(loaded, opened, options, tally)})
         _write_pictures(part, tally)

@@ -103,7 +103,7 @@ def load_model(path: Path | str) -> MapModel:
             provenance=facts["provenance"],
             folder=folder,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(

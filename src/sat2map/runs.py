@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -121,16 +122,15 @@ def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolde
     """Open an interrupted run; its own options hold, but for those that change nothing of what was done so far.
 
     Raises:
-        OutputError: There is no run.
+        OutputError: There is no run, or its call is damaged.
         BadOption: Options were given that the run was not started with.
     """
     run = RunFolder(path)
     if not run.call.exists():
         raise OutputError(f"There is no run in {path} to go on with. Start one by leaving out --resume.")
-    call = json.loads(run.call.read_text())
-    if Path(call["source"]).resolve() != Path(source).resolve():
-        raise BadOption(f"The run in {path} was trained on {call['source']}, not on {source}.")
-    begun = record(TrainOptions, call["options"])
+    begun_on, begun = _read_call(run)
+    if Path(begun_on).resolve() != Path(source).resolve():
+        raise BadOption(f"The run in {path} was trained on {begun_on}, not on {source}.")
     changed = {}
     for f in fields(TrainOptions):
         value, before = getattr(options, f.name), getattr(begun, f.name)
@@ -143,6 +143,17 @@ def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolde
             )
         changed[f.name] = value
     return run, TrainOptions(**{**asdict(begun), **changed, "resume": True})
+
+
+def _read_call(run: RunFolder) -> tuple[str, TrainOptions]:
+    """Return source and options of a run."""
+    try:
+        call = json.loads(run.call.read_text())
+        return call["source"], record(TrainOptions, call["options"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise OutputError(
+            f"{run.call} is damaged, or of another version of sat2map ({error!r}). Start anew with --overwrite."
+        ) from None
 
 
 def environment() -> dict[str, Any]:
@@ -165,7 +176,7 @@ def environment() -> dict[str, Any]:
 
 def command(verb: str, arguments: Sequence[object], options: Any) -> str:
     """Return the command line of a call: only words that differ from their defaults."""
-    words = [verb, *(_quoted(a) for a in arguments)]
+    words = [verb, *(shlex.quote(str(a)) for a in arguments)]
     for f in fields(options):
         value = getattr(options, f.name)
         if value == f.default:
@@ -174,10 +185,6 @@ def command(verb: str, arguments: Sequence[object], options: Any) -> str:
         if isinstance(value, bool):
             words.append(f"--{'' if value else 'no-'}{name}")
         else:
-            words += [f"--{name} {_quoted(v)}" for v in (value if isinstance(value, tuple) else (value,))]
+            values = (value or ("",)) if isinstance(value, tuple) else (value,)  # an empty word stands for none
+            words += [f"--{name} {shlex.quote(str(v))}" for v in values]
     return " ".join(["sat2map", *words])
-
-
-def _quoted(value: object) -> str:
-    text = str(value)
-    return f'"{text}"' if " " in text else text
