@@ -49,7 +49,7 @@ def test_nothing_in_a_model_is_code(tmp_path):
 
 def test_a_model_of_the_future_is_refused(model):
     change(model, format=FORMAT + 1)
-    with pytest.raises(ModelError, match="newer sat2map. Update with"):
+    with pytest.raises(ModelError, match=r"newer sat2map. Update with"):
         load_model(model.folder)
 
 
@@ -86,12 +86,12 @@ def test_a_damaged_file_is_told(model, content):
 def test_an_unfinished_run_is_told(tmp_path):
     run = begin_run(tmp_path / "run", "city", TrainOptions())
     run.last.parent.mkdir()
-    with pytest.raises(ModelError, match="is not finished. Go on with .* --resume"):
+    with pytest.raises(ModelError, match=r"is not finished. Go on with .* --resume"):
         load_model(run.path)
 
 
 def test_a_folder_that_is_no_model_is_told(tmp_path):
-    with pytest.raises(ModelError, match="no such folder. Name a run"):
+    with pytest.raises(ModelError, match=r"no such folder. Name a run"):
         load_model(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match="no model.json. Name a run"):
+    with pytest.raises(ModelError, match=r"no model.json. Name a run"):
         load_model(tmp_path)

@@ -176,7 +176,7 @@ def test_cells_count_their_labels():
 
 
 def test_ground_without_labels_is_refused():
-    with pytest.raises(SourceError, match="holds no labels. Look at the labels with"):
+    with pytest.raises(SourceError, match=r"holds no labels. Look at the labels with"):
         samples(pair(np.ones((20, 20), np.uint8), np.full((20, 20), IGNORED, np.uint8)))
 
 

@@ -6,16 +6,17 @@ Heavy modules are imported by the commands that need them, so that `sat2map --he
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 import sat2map
-from sat2map.errors import Sat2mapError
+from sat2map.errors import BadOption, Sat2mapError
 from sat2map.options import (
     EvaluateOptions,
     LearnOptions,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sat2map.metrics import Scores
+
+log = logging.getLogger(__name__)
 
 app = App(
     name="sat2map",
@@ -91,10 +94,12 @@ def train(
     folder = RunFolder(learn_from(source, run, **asdict(read), **asdict(split), **asdict(learn)))
     if learn.tune:
         _print_trials(folder.path)
-    told = next(row for row in reversed(folder.rows()) if row.get("val_mean_iou") is not None)
-    _say(f"Trained {told['epoch']} epochs in {told['seconds'] / 60:.1f} minutes; curves in {folder.curves}")
+    last = folder.rows()[-1]
+    epochs, minutes = "1 epoch" if last["epoch"] == 1 else f"{last['epoch']} epochs", last["seconds"] / 60
+    _say(f"Trained {epochs} in {minutes:.1f} minutes; curves in {folder.curves}")
     _say(f"Model in {folder.model}. Next:")
-    _say(f'  sat2map evaluate "{source}" REPORT --model "{run}"\n  sat2map predict SCENE MAP.tif --model "{run}"')
+    _say(f"  sat2map evaluate {shlex.quote(source)} REPORT --model {shlex.quote(str(run))}")
+    _say(f"  sat2map predict SCENE MAP.tif --model {shlex.quote(str(run))}")
 
 
 @app.command
@@ -118,6 +123,9 @@ def evaluate(
     from sat2map.evaluation import evaluate as score
 
     made = score(source, report, model=model, overwrite=overwrite, **asdict(options))
+    for finding in made.findings:
+        if finding.level != "note":
+            log.warning(finding.text)
     _print_scores(made.scores)
     _say(f"Report in {made.report}")
 
@@ -150,7 +158,8 @@ def predict(
     total = sum(made.counts.values())
     shares = ", ".join(f"{name} {count / max(total, 1):.1%}" for name, count in made.counts.items())
     _say(f"{made.runtime}: {total + made.invalid:,} pixels, {made.invalid:,} without data. {shares}")
-    _say(f"Map in {made.map}" + (f", polygons in {polygons}" if polygons else ""))
+    also = "".join(f", {what} in {path}" for what, path in (("polygons", polygons), ("picture", picture)) if path)
+    _say(f"Map in {made.map}{also}")
 
 
 @app.command
@@ -220,6 +229,8 @@ def networks(name: str | None = None, /, *, bands: int = 3, encoder: str = "resn
 
     from sat2map.networks import NETWORKS, build_network, network_summary
 
+    if size < 1:
+        raise BadOption(f"--size is {size}; it must be above 0.")
     if name is not None:
         network = build_network(name, bands=bands, channels=2, encoder=encoder)
         print(network_summary(network, bands, size))
@@ -237,20 +248,41 @@ def main() -> None:
 
 def run(words: list[str]) -> int:
     """Run one command and return its exit code."""
-    warnings.simplefilter("ignore")  # those of libraries; our own are logged
-    logging.basicConfig(handlers=[_Told()], format="%(message)s")
-    logging.getLogger("sat2map").setLevel(logging.INFO)
+    _listen()
     try:
-        code = app(words, exit_on_error=False, result_action="return_value")
-    except CycloptsError:
-        return 2
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _refuse(f"{_wrong_words(error)} See: {' '.join(['sat2map', *(error.command_chain or ())])} --help", 2)
     except Sat2mapError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _refuse(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("Stopped. Training goes on from its last epoch with --resume.", file=sys.stderr)
+        print("Stopped." + " Go on with the same command and --resume." * (words[0] == "train"), file=sys.stderr)
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _listen() -> None:
+    """Show what this package logs on standard error, and nothing of what libraries warn of or log."""
+    warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(_UNHEARD)
+    ours = logging.getLogger("sat2map")
+    ours.addHandler(_TOLD)
+    ours.setLevel(logging.INFO)
+
+
+def _refuse(text: str, code: int) -> int:
+    print(f"Error: {text}", file=sys.stderr)
+    return code
+
+
+def _wrong_words(error: CycloptsError) -> str:
+    """Return what is wrong with the words of a command, in a sentence."""
+    if isinstance(error, UnusedCliTokensError):
+        words = ", ".join(map(repr, error.unused_tokens or ()))
+        return f"{words} cannot be placed. An option with several values is repeated: --bands red --bands green."
+    if isinstance(error, MissingArgumentError):
+        return str(error).partition(" parameter ")[2].replace("requires an argument", "is missing")
+    return str(error)
 
 
 class _Told(logging.StreamHandler[Any]):
@@ -263,6 +295,9 @@ class _Told(logging.StreamHandler[Any]):
     def format(self, record: logging.LogRecord) -> str:
         mark = "Warning: " if record.levelno >= logging.WARNING else ""
         return mark + super().format(record)
+
+
+_TOLD, _UNHEARD = _Told(), logging.NullHandler()
 
 
 def _console() -> Console:
@@ -301,7 +336,7 @@ def _print_trials(run: Path) -> None:
     rows = json.loads((run / "tune.json").read_text())
     table = Table(*rows[0], box=None)
     for row in rows:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+        table.add_row(*("-" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
     _console().print(table)
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sat2map.errors import OutputError
 from sat2map.evaluation import evaluate
 from sat2map.fabricate import write_scene
 from sat2map.metrics import Scores
+from sat2map.options import TrainOptions
 from sat2map.prediction import predict
-from sat2map.runs import RunFolder
+from sat2map.runs import RunFolder, check_new_run
 from sat2map.scenes import Scene, open_scene
 from sat2map.splits import read_split
 from sat2map.training import train
@@ -50,10 +52,13 @@ def demo(
     """
     folder = Path(folder)
     run = folder / "run"
+    words = words if source is not None else WORDS | words
+    TrainOptions(minutes=minutes, seed=seed, **words)  # a mistake is told before anything is written
+    check_new_run(run, overwrite=True)
     if source is None:
-        source, words = folder / "scene", WORDS | words
+        source = folder / "scene"
         log.info("Fabricating a scene in %s", source)
-        write_scene(source, seed=seed)
+        _write_scene(source, seed)
     train(source, run, minutes=minutes, seed=seed, overwrite=True, **words)
     log.info("Evaluating on ground the model has not seen")
     evaluated = evaluate(source, folder / "report", model=run, overwrite=True)
@@ -69,6 +74,13 @@ def demo(
     )
     predict(scene.name, made.map, model=run, polygons=made.polygons, picture=made.picture, overwrite=True)
     return made
+
+
+def _write_scene(folder: Path, seed: int) -> None:
+    try:
+        write_scene(folder, seed=seed)
+    except OSError as error:
+        raise OutputError(f"The demo cannot be written to {folder}: {error.strerror}. Name another folder.") from None
 
 
 def _scene_to_map(source: Path | str, run: Path) -> Scene:

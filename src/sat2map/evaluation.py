@@ -147,6 +147,10 @@ def _check_folder(path: Path, overwrite: bool) -> Path:
         raise OutputError(f"{path} is a file. Name a folder for the report.")
     if (path / "metrics.json").exists() and not overwrite:
         raise OutputError(f"{path} holds a report already. Name another folder, or replace it with --overwrite.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written to: {error.strerror}. Choose another folder.") from None
     return path
 
 

@@ -36,7 +36,7 @@ class Architecture:
     network: str
     encoder: str = "resnet34"
     width: int | None = None
-    scale: int = 1
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Plain frozen data; nothing here imports more than the standard library, so that 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar, cast
 
@@ -97,7 +98,9 @@ class LearnOptions:
         class_weights: Weight rare classes more in the loss: `balanced` by the root of their inverse frequency.
         balance: Draw patches with rare classes more often.
         patches: `random` crops, or the non-overlapping `grid`.
-        size: Side of a training patch in pixels.
+        size: Side of a training patch in pixels, as the network sees it.
+        scale: By how much pixels are averaged down before the network, and its scores brought back up: more ground is
+            seen in the same time, with less detail. Chosen from 1 and 1.5 by how fine the labels are if not given.
         batch: Patches in a step.
         epochs: How often the training ground is gone through. 50 if neither epochs nor minutes are given.
         minutes: How long to train; the learning rate is at its end when the time is.
@@ -136,6 +139,7 @@ class LearnOptions:
     balance: bool = False
     patches: Literal["random", "grid"] = "random"
     size: int = 256
+    scale: float | None = None
     batch: int = 8
     epochs: int | None = None
     minutes: float | None = None
@@ -167,7 +171,9 @@ class LearnOptions:
         check_positive(
             self, "width", "size", "batch", "epochs", "minutes", "lr", "patience", "save_every", "devices", "workers"
         )
-        for name in ("rotate", "shift", "zoom", "brightness", "contrast", "weight_decay"):
+        if self.scale is not None and not 1 <= self.scale <= 16:
+            raise BadOption(f"--scale is {self.scale}; it must be from 1 (every pixel is seen) to 16.")
+        for name in ("rotate", "shift", "zoom", "brightness", "contrast", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise BadOption(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more.")
 
@@ -228,7 +234,7 @@ def check_positive(options: object, *names: str) -> None:
     """
     for name in names:
         value = getattr(options, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise BadOption(f"--{name.replace('_', '-')} is {value}; it must be above 0.")
 
 

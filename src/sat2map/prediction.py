@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sat2map.errors import OutputError
 from sat2map.legend import Legend
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.options import PredictOptions
@@ -147,6 +148,7 @@ def predict(
     for path, endings in ((polygons, WRITERS), (picture, (".png",))):
         if path is not None:
             check_destination(path, endings, overwrite=overwrite)
+    _check_distinct(scene, (map, polygons, picture))
     loaded = load_model(model)
     opened = loaded.inputs.on_grid(open_scene(scene))
     loaded.inputs.choose(opened)
@@ -165,6 +167,17 @@ def predict(
     names = loaded.output.legend.names
     held = dict(zip(names, counts[: len(names)].tolist(), strict=True))
     return Prediction(target, predictor.runtime.description, held, int(counts[-1]))
+
+
+def _check_distinct(scene: Path | str, destinations: Sequence[Path | str | None]) -> None:
+    """Refuse destinations that are the scene, or each other."""
+    taken = set()
+    for path in (Path(d).resolve() for d in destinations if d is not None):
+        if path == Path(scene).resolve():
+            raise OutputError(f"{path} is the scene itself. Choose another name.")
+        if path in taken:
+            raise OutputError(f"{path} is named twice. Choose another name for one of them.")
+        taken.add(path)
 
 
 def _tags(model: MapModel, predictor: Predictor) -> dict[str, str]:

@@ -92,6 +92,26 @@ class RunFolder:
         self.metrics.write_text("".join(rows))
 
 
+def check_new_run(path: Path, *, overwrite: bool) -> None:
+    """Make sure, before anything is read or removed, that a run can be written to a folder.
+
+    Raises:
+        OutputError: There is something already and it shall not be overwritten, or the folder cannot be written.
+    """
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise OutputError(f"{there} is a file. Name a folder for the run.")
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"The run cannot be written to {path}: no permission to write. Name another folder.")
+    if path.exists() and any(path.iterdir()):
+        if not overwrite:
+            raise OutputError(
+                f"{path} is not empty. Go on with --resume, start anew with --overwrite, or name another."
+            )
+        if not RunFolder(path).call.exists():
+            raise OutputError(f"{path} holds files that are no run, so it is not overwritten. Name another folder.")
+
+
 def begin_run(path: Path, source: str, options: TrainOptions) -> RunFolder:
     """Make the folder of a new run and write down the call and the environment.
 
@@ -99,15 +119,8 @@ def begin_run(path: Path, source: str, options: TrainOptions) -> RunFolder:
         OutputError: There is something already and it shall not be overwritten, or the folder cannot be written.
     """
     run = RunFolder(path)
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file. Name a folder for the run.")
-    if path.exists() and any(path.iterdir()):
-        if not options.overwrite:
-            raise OutputError(
-                f"{path} is not empty. Go on with --resume, start anew with --overwrite, or name another."
-            )
-        if not run.call.exists():
-            raise OutputError(f"{path} holds files that are no run, so it is not overwritten. Name another folder.")
+    check_new_run(path, overwrite=options.overwrite)
+    if path.exists():
         shutil.rmtree(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

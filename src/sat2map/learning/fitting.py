@@ -6,27 +6,31 @@ Reads top to bottom: `fit` plans, lets lightning-fabric start the processes, and
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessException
 
 from sat2map.devices import choose_place
-from sat2map.errors import BadOption, SourceError
+from sat2map.errors import BadOption, SourceError, TrainingFailed
 from sat2map.files import write_json
 from sat2map.inputs import Inputs, fit_inputs, select_bands
 from sat2map.learning.augment import NO_AUGMENTATION, Augmentation
 from sat2map.learning.objectives import Loss
 from sat2map.learning.packing import pack_model
 from sat2map.learning.plan import Plan
+from sat2map.learning.resolution import choose_scale
 from sat2map.learning.samples import Anchor, Samples, find_anchors
 from sat2map.learning.trainer import Trainer
-from sat2map.networks import network_summary
 from sat2map.options import ReadOptions, SplitOptions, TrainOptions, part_of
 from sat2map.outputs import Classes
-from sat2map.runs import RunFolder, begin_run, resume_run
+from sat2map.runs import RunFolder, begin_run, check_new_run, resume_run
 from sat2map.sources import Finding, Pair, Source, open_source
 from sat2map.splits import Split, check_split, make_split, read_split
 
@@ -53,10 +57,16 @@ def fit(
     if options.resume:
         run, options = resume_run(path, str(source), options)
     else:
-        run = begin_run(path, str(source), options)
+        run = RunFolder(path)
+        check_new_run(path, overwrite=options.overwrite)
     plan = plan_run(source, run, options, network, loss)
     fabric = open_fabric(options)
-    fabric.launch(_train_in_process, plan)
+    if not options.resume:  # only now, so that a mistake leaves nothing behind and an older run as it is
+        begin_run(path, str(source), options)
+    write_json(run.split, plan.split.to_json())
+    (run.path / "network.txt").write_text(plan.summary + "\n")
+    with tell_memory(options):
+        _launch(fabric, plan)
     pack_model(plan)
     return run
 
@@ -68,16 +78,19 @@ def plan_run(
     network: torch.nn.Module | None = None,
     loss: Loss | None = None,
 ) -> Plan:
-    """Open, divide and measure the source; write down the split."""
+    """Open, divide and measure the source, and try whether network and loss can be built; writes nothing."""
     opened = open_source(source, part_of(ReadOptions, options))
     if opened.output != "classes":
         raise SourceError(f"{source} holds map pictures, not classes; this version trains class maps only.")
     tell(opened.findings)
     split = _split(opened, run, options)
     pairs = {pair.name: pair for pair in opened.pairs}
-    anchors = find_anchors(pairs, split.part("train"), size=options.size, classes=len(opened.legend))
+    ground = [(pairs[a.pair], a.window) for a in split.part("train")]
+    scale = options.scale or choose_scale(ground, len(opened.legend))
+    size = round(options.size * scale)
+    anchors = find_anchors(pairs, split.part("train"), size=size, classes=len(opened.legend))
     inputs = fit_inputs(
-        [(pairs[a.pair].image, a.window) for a in split.part("train")],
+        [(pair.image, window) for pair, window in ground],
         select_bands(opened.bands, options.bands),
         resolution=options.resolution,
         resize=options.resize,
@@ -85,17 +98,66 @@ def plan_run(
     plan = Plan(
         run=run,
         options=options,
-        samples=_samples(pairs, anchors, inputs, options),
-        validation=split.part("val"),
+        samples=_samples(pairs, anchors, inputs, size, options),
+        split=split,
         inputs=inputs,
         output=Classes(opened.legend),
+        scale=scale,
         network=network,
         loss=loss,
     )
-    plan.build_loss()  # a loss or network that cannot be built is told before any process starts
-    summary = network_summary(plan.build_network(), len(inputs.bands), options.size)
-    (run.path / "network.txt").write_text(summary + "\n")
+    check_plan(plan)
     return plan
+
+
+def check_plan(plan: Plan) -> None:
+    """Tell, before any process starts, what is wrong with device, loss, network, or the size of patches and batch.
+
+    Raises:
+        UserError: One of them cannot be used.
+    """
+    options = plan.options
+    choose_place(options.device, options.precision)
+    if options.batch % options.devices:
+        raise BadOption(f"A batch of {options.batch} cannot be shared by {options.devices} devices. Choose a multiple.")
+    plan.build_loss()
+    with tell_memory(options):
+        _ = plan.summary  # one image goes through the network
+        if options.batch == options.devices:
+            _check_lone_patch(plan)
+
+
+def _check_lone_patch(plan: Plan) -> None:
+    """Refuse a batch of one where a network pools its features to one pixel: nothing is left to normalise over."""
+    size = plan.samples.size
+    try:
+        with torch.no_grad():
+            plan.build_network().train()(torch.zeros(1, len(plan.inputs.bands), size, size))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise BadOption(
+            f"{plan.architecture.network} cannot learn from one patch at a time: its batch normalisation needs two. "
+            f"Give a --batch of {2 * plan.options.devices} or more, or a larger --size."
+        ) from None
+
+
+@contextmanager
+def tell_memory(options: TrainOptions) -> Iterator[None]:
+    """Turn a lack of memory into a sentence.
+
+    Raises:
+        BadOption: The memory is too small for the patches.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not re.search(r"out of memory|allocate memory", str(error)):
+            raise
+        raise BadOption(
+            f"The memory does not hold a batch of {options.batch} patches of {options.size} x {options.size} pixels. "
+            "Give a smaller --batch or --size, or a lighter --network."
+        ) from None
 
 
 def _split(source: Source, run: RunFolder, options: TrainOptions) -> Split:
@@ -107,17 +169,18 @@ def _split(source: Source, run: RunFolder, options: TrainOptions) -> Split:
     tell(findings)
     if not split.part("val"):
         raise SourceError("Nothing is left for validation. Give it a share or a group with --val.")
-    write_json(run.split, split.to_json())
     return split
 
 
-def _samples(pairs: dict[str, Pair], anchors: Sequence[Anchor], inputs: Inputs, options: TrainOptions) -> Samples:
+def _samples(
+    pairs: dict[str, Pair], anchors: Sequence[Anchor], inputs: Inputs, size: int, options: TrainOptions
+) -> Samples:
     varied = Augmentation(**{n: getattr(options, n) for n in Augmentation.__dataclass_fields__})
     return Samples(
         pairs=pairs,
         anchors=anchors,
         inputs=inputs,
-        size=options.size,
+        size=size,
         augmentation=varied if options.augment else NO_AUGMENTATION,
         crops=options.patches == "random",
         balance=options.balance,
@@ -135,11 +198,9 @@ def open_fabric(options: TrainOptions) -> Any:
     """Return a `Fabric` for the device, precision and number of processes that are asked for.
 
     Raises:
-        BadOption: The device is not there, or a batch cannot be shared evenly.
+        BadOption: The device is not there.
     """
     place = choose_place(options.device, options.precision)
-    if options.batch % options.devices:
-        raise BadOption(f"A batch of {options.batch} cannot be shared by {options.devices} devices. Choose a multiple.")
     log.info("Training on %d x %s in %s", options.devices, place.device.type, place.precision)
     spawn = options.devices > 1 and place.device.type == "cpu"
     return Fabric(
@@ -150,5 +211,21 @@ def open_fabric(options: TrainOptions) -> Any:
     )
 
 
-def _train_in_process(fabric: Fabric, plan: Plan) -> None:
+def _launch(fabric: Any, plan: Plan) -> None:
+    """Train in as many processes as `fabric` has.
+
+    Raises:
+        TrainingFailed: A process of its own failed.
+    """
+    try:
+        fabric.launch(_train_in_process, plan, log.getEffectiveLevel())
+    except ProcessException as error:
+        last = str(error).strip().splitlines()[-1]
+        raise TrainingFailed(last.removeprefix(f"{TrainingFailed.__module__}.{TrainingFailed.__name__}: ")) from error
+
+
+def _train_in_process(fabric: Fabric, plan: Plan, level: int) -> None:
+    if parent_process() is not None:  # a new process knows nothing of how this one logs
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("sat2map").setLevel(level)
     Trainer(fabric, plan).run()

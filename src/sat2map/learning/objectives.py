@@ -19,9 +19,9 @@ LARGEST_GRADIENT = 1.0
 """To this norm gradients are clipped."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99)),
-    "adam": torch.optim.Adam,
-    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
 }
 """How an optimizer is made of groups of parameters and a learning rate."""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,11 +15,12 @@ from sat2map.learning.losses import parse_loss
 from sat2map.learning.objectives import Loss
 from sat2map.learning.samples import Samples
 from sat2map.mapmodel import Architecture
-from sat2map.networks import build_network
+from sat2map.networks import build_network, network_summary
+from sat2map.networks.anysize import at_scale
 from sat2map.options import TrainOptions
 from sat2map.outputs import Classes
 from sat2map.runs import RunFolder
-from sat2map.splits import Area
+from sat2map.splits import Area, Split
 from sat2map.tiling import Tiling
 
 WINDOW = 512
@@ -31,9 +35,10 @@ class Plan:
         run: Where results go.
         options: How to learn.
         samples: What to learn from.
-        validation: The ground to validate on.
+        split: Which ground is learnt from, validated on and kept for the test.
         inputs: What the network is shown.
         output: What its channels mean.
+        scale: By how much pixels are averaged down before the network.
         network: A network that was passed as an object; built from the options if None.
         loss: A loss that was passed as an object; made from the options if None.
     """
@@ -41,32 +46,40 @@ class Plan:
     run: RunFolder
     options: TrainOptions
     samples: Samples
-    validation: tuple[Area, ...]
+    split: Split
     inputs: Inputs
     output: Classes
+    scale: float = 1.0
     network: torch.nn.Module | None = None
     loss: Loss | None = None
+
+    @property
+    def validation(self) -> tuple[Area, ...]:
+        """The ground to validate on."""
+        return self.split.part("val")
 
     @property
     def architecture(self) -> Architecture:
         """How the network is built."""
         o = self.options
-        return Architecture("custom" if self.network else o.network, o.encoder, o.width)
+        return Architecture("custom" if self.network else o.network, o.encoder, o.width, self.scale)
 
     @property
     def tiling(self) -> Tiling:
         """The windows at validation and prediction: no larger than the images, no smaller than a patch."""
         longest = max(side for pair in self.samples.pairs.values() for side in pair.image.shape)
-        size = -(-max(min(longest, WINDOW), self.options.size) // 32) * 32
+        unit = 32 * self.scale  # so that the network's own side is a multiple of 32
+        units = max(min(math.ceil(longest / unit), round(WINDOW / unit)), math.ceil(self.samples.size / unit))
+        size = round(units * unit)
         return Tiling(size, size // 4)
 
     def build_network(self) -> torch.nn.Module:
         """Return the network with the weights it starts from; the same ones for the same seed."""
         if self.network is not None:
-            return self.network
+            return at_scale(copy.deepcopy(self.network), self.scale)
         o = self.options
         torch.manual_seed(o.seed)
-        return build_network(
+        network = build_network(
             o.network,
             bands=len(self.inputs.bands),
             channels=self.output.channels,
@@ -74,6 +87,12 @@ class Plan:
             encoder_weights=o.encoder_weights,
             width=o.width,
         )
+        return at_scale(network, self.scale)
+
+    @cached_property
+    def summary(self) -> str:
+        """The layers of the network as a table."""
+        return network_summary(self.build_network(), len(self.inputs.bands), self.samples.size)
 
     def build_loss(self) -> Loss:
         """Return what is made small."""

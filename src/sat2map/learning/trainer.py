@@ -123,12 +123,14 @@ class Trainer:
         row: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "seconds": round(self.pace.elapsed, 3)}
         row |= {"lr": lr, **losses}
         began = time.monotonic()
-        if self._may_pause():
+        pausing = self._may_pause()
+        if pausing:
             row |= self._validate()
-            self._save()
-            self.aside += time.monotonic() - began
         if self.journal:
             self.journal.write(row)
+        if pausing:  # the checkpoint comes last: on resuming, rows without one are forgotten, none are missing
+            self._save()
+            self.aside += time.monotonic() - began
 
     def _may_pause(self) -> bool:
         """Tell, alike in all processes, whether there is time to validate now."""

@@ -9,7 +9,7 @@ import itertools
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -17,15 +17,15 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import torch
 
-from sat2map.errors import BadOption, UnknownName
+from sat2map.errors import BadOption, TrainingFailed, UnknownName
 from sat2map.files import write_json
-from sat2map.learning.fitting import fit, open_fabric, plan_run
+from sat2map.learning.fitting import check_plan, fit, open_fabric, plan_run
 from sat2map.learning.objectives import Loss, Supervised, to_device
 from sat2map.learning.plan import Plan
 from sat2map.learning.samples import Batch
 from sat2map.options import LearnOptions, TrainOptions
 from sat2map.progress import track
-from sat2map.runs import RunFolder, begin_run
+from sat2map.runs import RunFolder, begin_run, check_new_run
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,10 @@ RANGE_STEPS = 60
 
 BATCHES = (2, 4, 8, 16, 32, 64, 128)
 """Batch sizes that are timed."""
+
+
+FIGURES = ("epoch", "val_loss", "val_accuracy", "val_mean_iou", "seconds")
+"""What the table tells of a trial: figures of its best epoch, and how long it took."""
 
 
 def parse_tune(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
@@ -62,6 +66,9 @@ def parse_tune(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     return grid
 
 
+_KINDS = {int: "a whole number", float: "a number", bool: "yes or no", str: "a word"}
+
+
 def _parse(name: str, value: str, kind: Any) -> Any:
     kinds = [k for k in (get_args(kind) or (kind,)) if k in (int, float, bool, str)]
     for candidate in kinds:
@@ -74,7 +81,8 @@ def _parse(name: str, value: str, kind: Any) -> Any:
         except (ValueError, KeyError):
             continue
     if kinds or value not in get_args(kind):
-        raise BadOption(f"--tune {name}: {value!r} is no value for it.")
+        allowed = ", ".join(map(str, get_args(kind))) if not kinds else " or ".join(_KINDS[k] for k in kinds)
+        raise BadOption(f"--tune {name}: {value!r} is no value for it. Give {allowed}, such as --tune {name}=A,B.")
     return value
 
 
@@ -86,20 +94,23 @@ def tune(
     Raises:
         BadOption: A word of `--tune` cannot be read.
     """
+    if options.resume:
+        raise BadOption("A search by --tune cannot be gone on with by --resume. Start it anew with --overwrite.")
     grid = parse_tune(options.tune)
+    check_new_run(path, overwrite=options.overwrite)
+    plan = plan_run(source, RunFolder(path), replace(options, tune=(), overwrite=False), network, loss)
+    for trial in _grid(plan.options, grid):  # a mistake in the last of them is told before the first one
+        check_plan(replace(plan, options=trial))
     begin_run(path, str(source), options)
-    options = replace(options, tune=(), overwrite=False)
+    options = plan.options
     for name in [n for n, values in grid.items() if not values]:
         del grid[name]
-        options = replace(options, **{name: _search(name, source, path, options)})
-    if not grid:
-        trials = [options]
-    else:
-        trials = [
-            replace(options, **dict(zip(grid, chosen, strict=True))) for chosen in itertools.product(*grid.values())
-        ]
-    rows = [_trial(source, path, i, trial, tuple(grid), network, loss) for i, trial in enumerate(trials, 1)]
-    rows.sort(key=lambda row: -(row["val_mean_iou"] or 0))
+        options = replace(options, **{name: _search(name, source, path, replace(plan, options=options))})
+    trials = enumerate(_grid(options, grid), 1)
+    rows = [_trial(source, path, i, trial, tuple(grid), network, loss) for i, trial in trials]
+    rows.sort(key=lambda row: -1.0 if row["val_mean_iou"] is None else row["val_mean_iou"], reverse=True)
+    if rows[0]["val_mean_iou"] is None:
+        raise TrainingFailed("The loss was no longer a number in any trial. Try a smaller --lr, or --precision fp32.")
     best = RunFolder(path / "trials" / rows[0]["trial"])
     for item in best.path.iterdir():
         target = path / item.name
@@ -107,6 +118,12 @@ def tune(
             shutil.copytree(item, target, dirs_exist_ok=True) if item.is_dir() else shutil.copy2(item, target)
     write_json(path / "tune.json", rows)
     return RunFolder(path)
+
+
+def _grid(options: TrainOptions, grid: Mapping[str, tuple[Any, ...]]) -> list[TrainOptions]:
+    """Return the options of all trials; names without values are left as they are."""
+    named = {name: values for name, values in grid.items() if values}
+    return [replace(options, **dict(zip(named, chosen, strict=True))) for chosen in itertools.product(*named.values())]
 
 
 def _trial(
@@ -118,21 +135,24 @@ def _trial(
     network: torch.nn.Module | None,
     loss: Loss | None,
 ) -> dict[str, Any]:
-    """Train once; return the row of the table."""
+    """Train once; return the row of the table, without figures if the loss left the numbers."""
     folder = path / "trials" / f"{number:02d}"
     chosen = {name: getattr(options, name) for name in names}
     log.info("Trial %d: %s", number, ", ".join(f"{k} {v}" for k, v in chosen.items()) or "the searched options")
-    run = fit(source, folder, options, network, loss)
-    rows = [row for row in run.rows() if row.get("val_mean_iou") is not None]
-    best = max(rows, key=lambda row: row["val_mean_iou"])
-    figures = {name: best[name] for name in ("epoch", "val_loss", "val_accuracy", "val_mean_iou")}
-    return {"trial": folder.name, **chosen, **figures, "seconds": run.rows()[-1]["seconds"]}
+    row: dict[str, Any] = {"trial": folder.name, **chosen, **dict.fromkeys(FIGURES)}
+    try:
+        run = fit(source, folder, options, network, loss)
+    except TrainingFailed as error:
+        log.warning("Trial %d: %s", number, error)
+        return row
+    rows = [told for told in run.rows() if told.get("val_mean_iou") is not None]
+    best = max(rows, key=lambda told: told["val_mean_iou"])
+    return row | {name: best[name] for name in FIGURES} | {"seconds": run.rows()[-1]["seconds"]}
 
 
-def _search(name: str, source: Path | str, path: Path, options: TrainOptions) -> Any:
-    folder = path / "trials" / f"search-{name}"
-    run = begin_run(folder, str(source), options)
-    plan = plan_run(source, run, options)
+def _search(name: str, source: Path | str, path: Path, plan: Plan) -> Any:
+    run = begin_run(path / "trials" / f"search-{name}", str(source), plan.options)
+    plan = replace(plan, run=run)
     found = find_lr(plan) if name == "lr" else find_batch(plan)
     log.info("Found --%s %g", name, found)
     return found
@@ -188,6 +208,10 @@ def find_batch(plan: Plan) -> int:
             break
         if speeds[batch] < 0.8 * max(speeds.values()):
             break
+    if not speeds:
+        raise BadOption(
+            f"Not even {BATCHES[0]} patches of {plan.options.size} pixels can be learnt from. Give a smaller --size."
+        )
     write_json(plan.run.path / "batches.json", speeds)
     return min(batch for batch, speed in speeds.items() if speed >= 0.95 * max(speeds.values()))
 

@@ -97,7 +97,8 @@ class Validator:
         for area, cell in self.pictured:
             scores_NKHW, ids_NHW = self._scores(network, [(area, cell)])
             predicted = scores_NKHW.argmax(dim=1)[0].cpu().numpy().astype(np.uint8)
-            yield Shown(area.pair, cell, ids_NHW[0, : cell.height, : cell.width], predicted[: cell.height, : cell.width])
+            part = np.s_[: cell.height, : cell.width]
+            yield Shown(area.pair, cell, ids_NHW[0][part], predicted[part])
 
     def _scores(
         self, network: torch.nn.Module, cells: Sequence[tuple[Area, Window]]

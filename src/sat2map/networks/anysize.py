@@ -1,4 +1,4 @@
-"""Any image size for networks that halve their input several times."""
+"""Any image size, and any scale, for networks that halve their input several times."""
 
 from __future__ import annotations
 
@@ -34,3 +34,29 @@ class AnySize(nn.Module):
             return scores_NKHW
         scores_NKHW = self.network(F.pad(x_NCHW, (0, right, 0, below), mode="replicate"))
         return scores_NKHW[..., :height, :width]
+
+
+class Scaled(nn.Module):
+    """Shows a network an image that is averaged down, and brings its scores back to the image's own size.
+
+    Args:
+        network: The network.
+        scale: By how much, 1 or more.
+    """
+
+    def __init__(self, network: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = scale
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return scores `(N, K, H, W)` of images `(N, C, H, W)`."""
+        height, width = (int(side) for side in x_NCHW.shape[-2:])
+        small = max(round(height / self.scale), 1), max(round(width / self.scale), 1)
+        x_NCHW = F.adaptive_avg_pool2d(x_NCHW, small)
+        return F.interpolate(self.network(x_NCHW), size=(height, width), mode="bilinear")
+
+
+def at_scale(network: nn.Module, scale: float) -> nn.Module:
+    """Return a network that works on images averaged down by `scale`; the same one if that is 1."""
+    return network if scale == 1 else Scaled(network, scale)

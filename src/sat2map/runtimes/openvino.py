@@ -37,18 +37,20 @@ def open_openvino(model: MapModel, batch: int, size: int, precision: str = "auto
     Raises:
         ModelError: The graph is damaged, or made for windows of another size.
     """
-    shape = [batch, len(model.inputs.bands), size, size]
+    if size != model.tiling.size:  # it would run, but with the padding of its own size, and its scores would be wrong
+        raise ModelError(
+            f"The model's graph was made for windows of {model.tiling.size} pixels, not of {size}. "
+            "Leave out --window, or take --runtime torch."
+        )
     try:
         graph = _core().read_model(model.graph)
-        graph.reshape(shape)
+        graph.reshape([batch, len(model.inputs.bands), size, size])
         chosen = precision if precision != "auto" else "bf16" if has_bf16() else "fp32"
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(chosen, chosen)}
         compiled = _core().compile_model(graph, "CPU", hints)
     except RuntimeError as error:
-        raise ModelError(
-            f"{model.graph} does not run on windows of {size} pixels (it was made for {model.tiling.size}): "
-            f"{str(error).strip().splitlines()[-1]}. Leave out --window, or take --runtime torch."
-        ) from None
+        reason = str(error).strip().splitlines()[-1].rstrip(".")
+        raise ModelError(f"{model.graph} does not run: {reason}. Train again, or copy the model anew.") from None
     return OpenvinoRuntime(compiled, f"OpenVINO on the processor in {chosen}")
 
 

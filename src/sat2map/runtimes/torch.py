@@ -13,6 +13,7 @@ from sat2map.devices import Place, choose_place
 from sat2map.errors import ModelError
 from sat2map.mapmodel import MapModel
 from sat2map.networks import build_network
+from sat2map.networks.anysize import at_scale
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def open_torch(model: MapModel, batch: int, size: int, precision: str = "auto") 
         encoder=made.encoder,
         width=made.width,
     )
+    network = at_scale(network, made.scale)
     try:
         network.load_state_dict(load_file(model.weights))
     except (RuntimeError, SafetensorError, OSError) as error:

@@ -1,0 +1,254 @@
+"""Scores are those of the map that is written, counted pixel by pixel, over the ground that was asked for."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+import synthetic
+from models import colour_run
+from sat2map import evaluate, predict
+from sat2map.errors import ModelError, OutputError, SourceError
+from sat2map.legend import IGNORED, Legend, MapClass
+from sat2map.runs import RunFolder
+from sat2map.sources import open_source
+from sat2map.splits import read_split
+
+LAND, WATER, BUILDING = synthetic.LEGEND.classes
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures in which some ground looks like another class, so that scores differ."""
+    path = tmp_path_factory.mktemp("noisy")
+    for i in range(6):
+        ids = synthetic.landscape(i)
+        looks = ids.copy()
+        looks[: 10 + i] = (looks[: 10 + i] + 1) % 3
+        synthetic.save(path / f"place {i // 2}" / "images" / f"{i}.png", synthetic.seen(looks, i))
+        synthetic.write_mask(path / f"place {i // 2}" / "masks" / f"{i}.png", ids)
+    synthetic.write_legend(path / "classes.json")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, noisy: Path) -> RunFolder:
+    return colour_run(tmp_path_factory.mktemp("runs") / "my run", noisy)
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def naive(truth: np.ndarray, mapped: np.ndarray) -> dict:
+    """Return scores by their definitions, over pixels that have a label and a class."""
+    scored = (truth != IGNORED) & (mapped != IGNORED)
+    truth, mapped = truth[scored], mapped[scored]
+    rows = []
+    for i, name in enumerate(synthetic.LEGEND.names):
+        true, said = truth == i, mapped == i
+        both = int((true & said).sum())
+        precision, recall = both / int(said.sum()), both / int(true.sum())
+        iou, f1 = both / int((true | said).sum()), 2 * precision * recall / (precision + recall)
+        rows.append({"name": name, "precision": precision, "recall": recall, "iou": iou, "f1": f1})
+    means = {f"mean_{key}": np.mean([row[key] for row in rows]) for key in ("iou", "f1", "precision", "recall")}
+    return {"accuracy": np.mean(truth == mapped), **means, "classes": rows}
+
+
+def check(found: dict, expected: dict) -> None:
+    for key, value in expected.items():
+        if key == "classes":
+            for one, other in zip(found[key], value, strict=True):
+                assert one.keys() == {"name", "precision", "recall", "iou", "f1", "pixels"}
+                assert {k: one[k] for k in other} == pytest.approx(other)
+        else:
+            assert found[key] == pytest.approx(value)
+
+
+def maps_and_masks(source: Path, run: RunFolder, part: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of a part, and what the written maps say there."""
+    pairs = {pair.name: pair for pair in open_source(source).pairs}
+    truths, maps = [], []
+    for area in read_split(run.split).part(part):
+        pair = pairs[area.pair]
+        made = predict(source / pair.name, folder / "map.tif", model=run.path, overwrite=True)
+        with rasterio.open(made.map) as file:
+            maps.append(file.read(1)[area.window.slices].ravel())
+        truths.append(pair.target.read(area.window).pixels[0].ravel())
+    return np.concatenate(truths), np.concatenate(maps)
+
+
+@pytest.mark.parametrize("part", ["test", "val", "train", "all"])
+def test_scores_are_those_of_the_written_maps(tmp_path, noisy, run, part):
+    made = evaluate(noisy, tmp_path / "report", model=run.path, split=part, block=50)
+    found = metrics(tmp_path / "report")
+    truth, mapped = maps_and_masks(noisy, run, part, tmp_path)
+    check(found, naive(truth, mapped))
+    assert 0.3 < found["mean_iou"] < 0.99
+    assert [c["pixels"] for c in found["classes"]] == np.bincount(truth, minlength=3).tolist()
+    assert (found["part"], found["split"], found["unscored_pixels"]) == (part, "groups", 0)
+    assert sum(map(sum, found["confusion"]["rows_are_truth"])) == truth.size
+    assert made.scores.to_json()["accuracy"] == found["accuracy"]
+
+
+def test_parts_are_different_ground_and_make_up_the_whole(tmp_path, noisy, run):
+    scenes = {}
+    for part in ("train", "val", "test", "all"):
+        evaluate(noisy, tmp_path / part, model=run.path, split=part)
+        scenes[part] = [scene["name"] for scene in metrics(tmp_path / part)["scenes"]]
+    assert sorted(scenes["train"] + scenes["val"] + scenes["test"]) == scenes["all"]
+    assert len(set(scenes["all"])) == 6
+
+
+def numbered(path: Path, legend: Legend, *, blank: int | None = None, extra: bool = False) -> Path:
+    """Write pictures with masks of numbers: a corner of each is `blank`, and looks like no class, if asked for."""
+    for i in range(3):
+        ids = synthetic.landscape(i)
+        if blank is not None:
+            ids[:20, :30] = blank
+        looks = np.minimum(ids, 3)
+        synthetic.save(path / "images" / f"{i}.png", synthetic.seen(looks, i))
+        synthetic.write_mask(path / "masks" / f"{i}.png", ids + (10 if extra else 0), "numbers")
+    synthetic.write_legend(path / "classes.json", legend)
+    return path
+
+
+def test_classes_are_matched_by_name(tmp_path, run):
+    """The legend has another order and other capitals; by place all would be wrong."""
+    mixed = Legend(
+        (MapClass("BUILDING", (9, 9, 9), 2), MapClass("land", (8, 8, 8), 0), MapClass("water", (7, 7, 7), 1))
+    )
+    source = numbered(tmp_path / "other", mixed)
+    made = evaluate(source, tmp_path / "report", model=run.path, split="all")
+    assert open_source(source).legend.names == ("BUILDING", "land", "water")
+    assert made.scores.accuracy == 1
+    assert [c.name for c in made.scores.classes] == ["Land", "Water", "Building"]
+    assert "seen-ground" in {f.kind for f in made.findings}
+
+
+def test_a_class_that_the_model_does_not_know_is_not_scored(tmp_path, run):
+    more = Legend((LAND, WATER, BUILDING, MapClass("Road", (1, 2, 3), 3)))
+    source = numbered(tmp_path / "other", more, blank=3)
+    made = evaluate(source, tmp_path / "report", model=run.path, split="all")
+    assert made.scores.accuracy == 1
+    assert sum(c.pixels for c in made.scores.classes) == 3 * (96 * 96 - 600)
+    told = next(f.text for f in made.findings if f.kind == "unknown-classes")
+    assert told == "The model does not know Road; pixels with these labels are not scored."
+    assert told in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_unlabelled_pixels_never_count(tmp_path, run):
+    more = Legend((LAND, WATER, BUILDING, MapClass("Unlabelled", (155, 155, 155), 3)))
+    source = numbered(tmp_path / "other", more, blank=3)
+    made = evaluate(source, tmp_path / "report", model=run.path, split="all")
+    assert sum(c.pixels for c in made.scores.classes) == 3 * (96 * 96 - 600)
+    assert made.scores.accuracy == 1
+    assert "unknown-classes" not in {f.kind for f in made.findings}
+
+
+def test_labels_without_image_data_are_counted_apart(tmp_path, run):
+    ids = synthetic.landscape(0)
+    alpha = np.full((1, 96, 96), 255, np.uint8)
+    alpha[:, :10] = 0
+    synthetic.save(tmp_path / "other" / "images" / "a.png", np.concatenate([synthetic.seen(ids), alpha]))
+    synthetic.write_mask(tmp_path / "other" / "masks" / "a.png", ids)
+    synthetic.write_legend(tmp_path / "other" / "classes.json")
+    made = evaluate(tmp_path / "other", tmp_path / "report", model=run.path, split="all")
+    assert metrics(tmp_path / "report")["unscored_pixels"] == 960
+    assert (made.scores.accuracy, sum(c.pixels for c in made.scores.classes)) == (1, 96 * 96 - 960)
+
+
+def test_other_classes_are_refused(tmp_path, run):
+    other = Legend((MapClass("Pine", LAND.colour, 0), MapClass("Oak", WATER.colour, 1), MapClass("Elm", (4, 4, 4), 2)))
+    source = numbered(tmp_path / "other", other)
+    with pytest.raises(ModelError, match="knows the classes Land, Water, Building, but the labels hold Pine, Oak, Elm"):
+        evaluate(source, tmp_path / "report", model=run.path, split="all")
+    assert not (tmp_path / "report").exists()
+
+
+def test_another_source_has_no_test_part(tmp_path, run):
+    source = numbered(tmp_path / "other", synthetic.LEGEND)
+    with pytest.raises(SourceError, match="For other imagery than that of the training use --split all"):
+        evaluate(source, tmp_path / "report", model=run.path)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_model_away_from_its_run_has_no_split(tmp_path, noisy, run):
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    for file in run.model.iterdir():
+        (copied / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ModelError, match=r"not in its run's folder, so its split is not known. Use --split all"):
+        evaluate(noisy, tmp_path / "report", model=copied)
+    assert evaluate(noisy, tmp_path / "report", model=copied, split="all").report.exists()
+
+
+def test_a_part_that_was_left_out_is_told(tmp_path, noisy):
+    run = colour_run(tmp_path / "run", noisy, test=("0",))
+    with pytest.raises(SourceError, match=r"trained without a part 'test'. Use --split val, train or all"):
+        evaluate(noisy, tmp_path / "report", model=run.path)
+
+
+def test_a_random_split_is_told(tmp_path, noisy):
+    run = colour_run(tmp_path / "run", noisy, split="random")
+    made = evaluate(noisy, tmp_path / "report", model=run.path)
+    assert "random-split" in {f.kind for f in made.findings}
+    assert metrics(tmp_path / "report")["split"] == "random"
+
+
+def test_a_report_is_not_replaced_unasked(tmp_path, noisy, run):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "metrics.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"holds a report already. Name another folder, or replace it"):
+        evaluate(noisy, tmp_path / "report", model=run.path)
+    evaluate(noisy, tmp_path / "report", model=run.path, overwrite=True)
+    assert metrics(tmp_path / "report")["accuracy"] > 0
+
+
+def test_the_folder_is_checked_first(tmp_path):
+    (tmp_path / "file").write_text("dear")
+    with pytest.raises(OutputError, match=r"is a file. Name a folder"):
+        evaluate("no source", tmp_path / "file", model="no model", overwrite=True)
+    with pytest.raises(OutputError, match="cannot be written to"):
+        evaluate("no source", tmp_path / "file" / "report", model="no model")
+
+
+class Page(HTMLParser):
+    """The addresses and the text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_a_report_stands_alone(tmp_path, noisy, run):
+    made = evaluate(noisy, tmp_path / "my report", model=run.path, split="val")
+    html = made.report.read_text()
+    page = Page(html)
+    assert len([a for a in page.addresses if a.startswith("data:image/")]) >= 2
+    assert all(a.startswith(("data:", "#")) for a in page.addresses)
+    assert "url(http" not in html
+    assert "@import" not in html
+    assert {f.name for f in made.report.parent.iterdir()} >= {"report.html", "metrics.json", "confusion.png"}
+
+
+def test_a_report_says_how_to_repeat_it(tmp_path, noisy, run):
+    made = evaluate(noisy, tmp_path / "my report", model=run.path, split="val")
+    text = Page(made.report.read_text()).text
+    expected = ["sat2map", "evaluate", str(noisy), str(tmp_path / "my report"), "--model", str(run.path)]
+    assert f"{shlex.join(expected)} --split val" in text
+    assert shlex.join(["sat2map", "train", str(noisy), str(run.path), "--size", "32", "--epochs", "1"]) in text
