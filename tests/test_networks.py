@@ -15,7 +15,7 @@ from torch import nn
 
 from sat2map.errors import BadOption, ModelError, Sat2mapError, UnknownName, UserError
 from sat2map.networks import NETWORKS, build_network, count_parameters, network_summary
-from sat2map.networks.anysize import STRIDE, AnySize
+from sat2map.networks.anysize import STRIDE, AnySize, Scaled, at_scale
 from sat2map.networks.unets import AttentionGate
 
 LIGHT = "mobilenetv3_small_050"  # of timm; the smallest that fits every network
@@ -294,3 +294,23 @@ def test_a_failed_download_is_not_the_users_mistake(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Sat2mapError, match="could not be downloaded") as raised:
         build_network("unet", bands=3, channels=2, encoder="resnet18", encoder_weights="imagenet")
     assert raised.value.exit_code == 1
+
+
+def test_a_scaled_network_gives_scores_of_the_images_size() -> None:
+    inner = build("small-unet", width=4).eval()
+    for scale, side in ((1.5, 96), (2.0, 61), (3.0, 2)):
+        assert at_scale(inner, scale)(images(3, side, side)).shape == (2, 2, side, side)
+    assert at_scale(inner, 1.0) is inner
+
+
+def test_a_scaled_network_sees_means_of_pixels() -> None:
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x)
+            return x
+
+    image = images(1, 8, 8)
+    Scaled(Spy(), 2.0)(image)
+    assert torch.allclose(seen[0], image.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(-1, -2)))

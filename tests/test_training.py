@@ -228,7 +228,7 @@ def test_eight_bands_with_a_few_labels(tmp_path):
 @pytest.mark.parametrize("network", ["deeplabv3+", "pan", "upernet", "pspnet"])
 def test_one_patch_at_a_time_is_refused_where_nothing_is_left_to_normalise(tmp_path, folder, network):
     words = {"encoder": "resnet18", "size": 32, "epochs": 1, "batch": 1}
-    with pytest.raises(BadOption, match="cannot learn from one patch at a time.*--batch of 2"):
+    with pytest.raises(BadOption, match=r"cannot learn from one patch at a time.*--batch of 2"):
         train(folder, tmp_path / "run", network=network, **words)
     assert not (tmp_path / "run").exists()
 
