@@ -137,6 +137,8 @@ def evaluate(
     with whole_folder(folder) as part:
         write_json(part / "metrics.json", {**scores.to_json(), **_facts(loaded, opened, options, tally)})
         _write_pictures(part, tally)
+        for stale in ("best.png", "worst.png"):  # an older report may have had what this one lacks
+            (folder / stale).unlink(missing_ok=True)
         commands = [str(loaded.provenance["command"]), again]
         write_report(part, _report(loaded, opened, options, tally, overview, said, commands))
     return Evaluation(scores, folder / "report.html", said)

@@ -6,6 +6,7 @@ can be computed alone, in any order, and the map does not depend on how the scen
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from sat2map.scenes.gdal import open_gdal
 from sat2map.scenes.overview import overview
 from sat2map.sinks import SINKS, check_destination, open_sink
 from sat2map.tiling import Tiling, Window, chunks, grid, whole
+
+log = logging.getLogger(__name__)
 
 PICTURED = 2048
 """Largest side in pixels of what is drawn in a picture of the map."""
@@ -152,6 +155,8 @@ def predict(
     loaded = load_model(model)
     opened = loaded.inputs.on_grid(open_scene(scene))
     loaded.inputs.choose(opened)
+    if opened.dtype != loaded.inputs.dtype:
+        log.warning("%s holds %s, the model learnt from %s: scaled alike?", scene, opened.dtype, loaded.inputs.dtype)
     predictor = open_predictor(loaded, options)
     counts = np.zeros(256, np.int64)
     blocks = list(grid(whole(opened.shape), options.block))

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,8 @@ def _launch(fabric: Any, plan: Plan) -> None:
         TrainingFailed: A process of its own failed.
     """
     try:
-        fabric.launch(_train_in_process, plan, log.getEffectiveLevel())
+        # bound, not passed: lightning-fabric looks into arguments for networks, and stumbles over frozen dataclasses
+        fabric.launch(partial(_train_in_process, plan=plan, level=log.getEffectiveLevel()))
     except ProcessException as error:
         last = str(error).strip().splitlines()[-1]
         raise TrainingFailed(last.removeprefix(f"{TrainingFailed.__module__}.{TrainingFailed.__name__}: ")) from error

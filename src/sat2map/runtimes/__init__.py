@@ -6,6 +6,7 @@ A runtime is opened for a fixed batch shape, so that the result of a window does
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Callable
 from typing import Protocol
 
@@ -60,8 +61,8 @@ def open_runtime(model: MapModel, *, batch: int, size: int, runtime: str = "auto
 
 
 def _has_gpu() -> bool:
-    if importlib.util.find_spec("torch") is None:
-        return False
+    if shutil.which("nvidia-smi") is None or importlib.util.find_spec("torch") is None:
+        return False  # importing torch only to hear that there is none takes seconds
     import torch
 
     return torch.cuda.is_available()

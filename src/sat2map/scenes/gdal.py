@@ -39,7 +39,7 @@ OPEN_FILES = 64
 
 @dataclass(frozen=True)
 class GdalScene(Scene):
-    """An image file. Alpha, nodata, NaN and mask bands become validity; a palette becomes its colours."""
+    """An image file. Alpha, nodata, NaN, infinity and mask bands become validity; a palette becomes its colours."""
 
     path: str
     indexes: tuple[int, ...]
@@ -72,7 +72,7 @@ class GdalScene(Scene):
         if valid is None:
             valid = np.ones(pixels.shape[1:], bool)
         if np.issubdtype(pixels.dtype, np.floating):
-            valid &= ~np.isnan(pixels).any(axis=0)
+            valid &= np.isfinite(pixels).all(axis=0)
         return pixels, valid
 
 

@@ -44,7 +44,7 @@ class Hdf5Scene(Scene):
             raise SceneError(f"{self.path} cannot be read: {error}. Is the file complete?") from None
         pixels = pixels[bands]
         floating = np.issubdtype(pixels.dtype, np.floating)
-        valid = ~np.isnan(pixels).any(axis=0) if floating else np.ones(window.shape, bool)
+        valid = np.isfinite(pixels).all(axis=0) if floating else np.ones(window.shape, bool)
         return pixels, valid
 
 
