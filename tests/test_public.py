@@ -20,6 +20,7 @@ def test_the_public_names_are_these():
 
 def test_every_public_name_can_be_used():
     assert all(callable(getattr(sat2map, name)) for name in sat2map.__all__ if name != "__version__")
+    assert callable(sat2map.demo), "a verb that is called like its module would be the module from the second time on"
     with pytest.raises(AttributeError, match="no attribute 'classify'"):
         _ = sat2map.classify
 

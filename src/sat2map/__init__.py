@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sat2map.demo import demo as demo
+    from sat2map.demonstration import demo as demo
     from sat2map.evaluation import evaluate as evaluate
     from sat2map.inspection import inspect as inspect
     from sat2map.mapmodel import load_model as load_model
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "demo": "demo",
+    "demo": "demonstration",
     "evaluate": "evaluation",
     "inspect": "inspection",
     "load_model": "mapmodel",

@@ -37,6 +37,7 @@ app = App(
     help="Turn satellite and aerial imagery into maps.",
     version=sat2map.__version__,
     default_parameter=Parameter(negative_iterable=()),
+    suppress_keyboard_interrupt=False,  # `run` tells how to go on
 )
 
 
@@ -206,7 +207,7 @@ def demo(
         minutes: How long to train.
         seed: Where all random numbers start.
     """
-    from sat2map.demo import demo as show
+    from sat2map.demonstration import demo as show
 
     made = show(folder, source=source, minutes=minutes, seed=seed)
     _print_scores(made.scores)

@@ -15,6 +15,10 @@ from sat2map.errors import BadOption
 from sat2map.legend import IGNORED
 
 
+SHARED = 0.75
+"""Share of a change of light that all bands have in common: haze and exposure change more than colour does."""
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """What may happen to a patch; all of it is drawn evenly from these ranges.
@@ -25,8 +29,8 @@ class Augmentation:
         flip: Whether to mirror.
         shift: Largest shift along each side, as a share of the patch.
         zoom: Largest zoom: 0.2 is a scale from 1/1.2 to 1.2, both ways alike.
-        brightness: Most that is added to a band, in its standard deviations.
-        contrast: Most by which a band is stretched, as a share.
+        brightness: Most that is added to the bands, in their standard deviations.
+        contrast: Most by which the bands are stretched, as a share.
     """
 
     rotate: float = 0.0
@@ -147,11 +151,11 @@ def _move(array: np.ndarray, turns: int, mirror: bool) -> np.ndarray:
 
 
 def _relight(image_CHW: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Stretch and lift each band by itself; pixels without data stay 0."""
+    """Stretch and lift the bands, `SHARED` of it all alike and the rest each by itself; pixels without data stay 0."""
     if not (augmentation.brightness or augmentation.contrast):
         return image_CHW
-    gains, lifts = rng.uniform(-1, 1, (2, len(image_CHW), 1, 1)).astype(np.float32)
+    alike_2, own_2C = rng.uniform(-1, 1, 2), rng.uniform(-1, 1, (2, len(image_CHW)))
+    change_2C = SHARED * alike_2[:, None] + (1 - SHARED) * own_2C
+    gain_C, lift_C = change_2C.astype(np.float32)[..., None, None]
     known_HW = image_CHW.any(axis=0)
-    relit_CHW: np.ndarray = image_CHW * (1 + augmentation.contrast * gains) + augmentation.brightness * lifts
-    relit_CHW *= known_HW
-    return relit_CHW
+    return (image_CHW * (1 + augmentation.contrast * gain_C) + augmentation.brightness * lift_C) * known_HW
