@@ -161,8 +161,8 @@ class LearnOptions:
     flip: bool = True
     shift: float = 0.0
     zoom: float = 0.4
-    brightness: float = 0.5
-    contrast: float = 0.3
+    brightness: float = 0.2
+    contrast: float = 0.15
     tune: tuple[str, ...] = ()
     resume: bool = False
     overwrite: bool = False

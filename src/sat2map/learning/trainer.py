@@ -81,7 +81,7 @@ class Trainer:
         lr = 0.0
         for batch in self._batches():
             before = self._done()
-            if before >= 1:
+            if before >= 1 and sums:  # one step at least, though the time may have run out just before the epoch
                 break
             lr = self._set_lr(before)
             for name, value in self.objective.step(*to_device(self.fabric, batch)).items():
