@@ -1,6 +1,6 @@
 """Our defaults beside the published recipe: same source, split, seeds and minutes, one after the other.
 
-    python bench/train.py ../shared/data/dubai-aerial --test "Tile 8" --minutes 6 --seeds 0 1 2 --json train.json
+python bench/train.py SOURCE --test "Tile 8" --minutes 6 --seeds 0 1 2 --json train.json
 """
 
 from __future__ import annotations

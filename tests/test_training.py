@@ -180,7 +180,7 @@ def test_patience_ends_a_run_that_gains_nothing(tmp_path, folder):
 @pytest.mark.parametrize(
     ("words", "rates"),
     [
-        ({"schedule": "constant"}, [0.01, 0.01]),
+        ({"schedule": "constant"}, [0.0001, 0.01]),
         ({"schedule": "plateau"}, [0.01, 0.01]),
         ({"optimizer": "sgd"}, None),
         ({"class_weights": "balanced"}, None),

@@ -14,7 +14,6 @@ import numpy as np
 from sat2map.errors import BadOption
 from sat2map.legend import IGNORED
 
-
 SHARED = 0.75
 """Share of a change of light that all bands have in common: haze and exposure change more than colour does."""
 
