@@ -55,11 +55,11 @@ class UnknownName(UserError):
     """
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
-        names = sorted(allowed)
+        names = sorted(set(allowed))
         close = difflib.get_close_matches(name, names, n=3)
         hint = f" Did you mean {' or '.join(repr(n) for n in close)}?" if close else ""
-        shown = ", ".join(names) if len(names) <= 40 else ", ".join(names[:40]) + ", ..."
-        super().__init__(f"There is no {kind} {name!r}.{hint} There is: {shown}.")
+        known = f"There is: {', '.join(names)}." if len(names) <= 40 else f"{len(names)} are known."
+        super().__init__(f"There is no {kind} {name!r}.{hint} {known}")
 
 
 class SceneError(UserError, OSError):

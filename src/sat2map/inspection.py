@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sat2map.errors import SceneError, SourceError
+from sat2map.inputs import select_bands
 from sat2map.options import ReadOptions
 from sat2map.progress import track_map
 from sat2map.raster import is_georeferenced, pixel_size
@@ -118,6 +119,7 @@ def inspect(source: str | Path, **words: Any) -> Inspection:
         opened = open_source(source, options)
     except SourceError as error:
         return _images_only(Path(source), error)
+    select_bands(opened.bands, options.bands)
     subject = look_at([p.name for p in opened.pairs], [p.image for p in opened.pairs], opened)
     total = sum(h * w for h, w in (p.target.shape for p in opened.pairs))
     labelled = int(opened.counts.sum())
@@ -130,8 +132,15 @@ def inspect(source: str | Path, **words: Any) -> Inspection:
         properties=_properties(subject),
         classes=_class_rows(opened),
         unlabelled=1 - labelled / total if len(opened.legend) else None,
-        findings=_sorted([*opened.findings, *_checked(subject)]),
+        findings=_sorted([*opened.findings, *_checked(subject), *_trainable(opened)]),
     )
+
+
+def _trainable(source: Source) -> list[Finding]:
+    if source.output == "classes":
+        return []
+    text = "These are map pictures, on which training is not possible yet. Are they masks? Then say --truth classes."
+    return [Finding("error", "pictures", text)]
 
 
 def _images_only(path: Path, error: SourceError) -> Inspection:

@@ -212,9 +212,11 @@ def read_legend(path: Path | str) -> Legend:
         else:
             entries = _json_entries(json.loads(path.read_text("utf-8-sig")))
         return _legend_of_entries(entries)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except OSError as error:
+        raise SourceError(f"The legend {path} cannot be read: {error.strerror}.") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SourceError(
-            f"{path} is not a legend: {error}. A legend is JSON such as "
+            f"{path} is not a legend: {str(error).rstrip('.')}. A legend is JSON such as "
             '{"classes": [{"name": "Water", "color": "#0000FF"}]} or CSV with the columns name, r, g, b.'
         ) from None
 

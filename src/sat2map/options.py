@@ -208,7 +208,9 @@ class PredictOptions:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     def __post_init__(self) -> None:
-        check_positive(self, "window", "batch", "block")
+        check_positive(self, "window", "batch")
+        if self.block < 64:
+            raise BadOption(f"--block is {self.block}; blocks of less than 64 pixels never come to an end.")
 
 
 @dataclass(frozen=True, kw_only=True)

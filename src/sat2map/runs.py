@@ -84,7 +84,8 @@ class RunFolder:
         """Return the metrics of all epochs so far."""
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines() if line]
+        lines = self.metrics.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may have torn the last one
 
     def rewind(self, epochs: int) -> None:
         """Forget the metrics after so many epochs: they were logged, but their checkpoint was not finished."""

@@ -82,6 +82,8 @@ def open_hdf5(path: Path | str, key: str | None = None, *, stacked: bool | None 
     shapes = array_shapes(path)
     if key is None and len(shapes) == 1:
         key = next(iter(shapes))
+    if key is None and len(shapes) > 1:
+        raise SceneError(f"{path} holds several arrays ({', '.join(shapes)}), so it is not known which is the image.")
     if key not in shapes:
         raise SceneError(f"{path} has no array {key!r}. It has: {', '.join(shapes) or 'none'}.")
     shape = shapes[key]

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform
 
-from sat2map.raster import Raster, window_geobox
+from sat2map.raster import Raster, is_georeferenced, window_geobox
 from sat2map.scenes.base import Scene
 from sat2map.tiling import Window
 
@@ -41,7 +41,9 @@ class CropScene(Scene):
 
 def crop(scene: Scene, area: Window) -> CropScene:
     """Return the part of a scene under `area` as a scene."""
-    return CropScene(scene.name, window_geobox(scene.geobox, area), scene.bands, scene.dtype, scene, area)
+    placed = is_georeferenced(scene.geobox)
+    geobox = window_geobox(scene.geobox, area) if placed else GeoBox(area.shape, Affine.identity(), None)
+    return CropScene(scene.name, geobox, scene.bands, scene.dtype, scene, area)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sat2map.legend import IGNORED, Legend, legend_of, read_legend
 from sat2map.options import ReadOptions
 from sat2map.progress import track_map
 from sat2map.raster import is_georeferenced, pixel_size
-from sat2map.scenes import Scene, resample, warp
+from sat2map.scenes import HDF5_SUFFIXES, IMAGE_SUFFIXES, Scene, resample, warp
 from sat2map.scenes.gdal import DECODED_AT_ONCE, GdalScene, open_gdal
 from sat2map.sources.base import Finding, Pair, Source, Unread, counted, listed, unreadable
 from sat2map.sources.layouts import LAYOUTS, rest_is_background
@@ -41,6 +41,9 @@ def open_source(path: Path | str, options: ReadOptions | None = None) -> Source:
     """
     options = options or ReadOptions()
     files = find_files(Path(path))
+    if not (files.images or files.hdf5):
+        endings = ", ".join(IMAGE_SUFFIXES + HDF5_SUFFIXES)
+        raise SourceError(f"There is no image in {path}. The names of images end in {endings}.")
     layout = options.layout if options.layout != "auto" else _guess(files, options)
     unread, findings = LAYOUTS[layout](files, options)
     for choose in (_readable, _same_bands, _same_sizes, _same_ground):
