@@ -28,6 +28,7 @@ check: install
 	$(BIN)/lint-imports
 
 bench: install
+	test -e $(SOURCE) || $(MAKE) demo
 	$(BIN)/python bench/train.py $(SOURCE) --json bench.json
 
 clean:
