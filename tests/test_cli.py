@@ -170,8 +170,8 @@ MISTAKES = {
     "inspect": {
         "inspect": "SOURCE is missing. See: sat2map inspect --help",
         "inspect nowhere": "There is no nowhere",
-        "inspect empty": "no labels",
-        "inspect notes.txt": "no labels",
+        "inspect empty": "There is no image in",
+        "inspect notes.txt": "There is no image in",
         "inspect words.tif": "no labels",
         "inspect rgb --layuot folders": "Did you mean --layout",
         "inspect rgb --layout folderz": 'Choose from: "auto", "folders"',
@@ -184,7 +184,7 @@ MISTAKES = {
     "train": {
         "train rgb": "RUN is missing",
         "train nowhere new": "There is no nowhere",
-        "train empty new": "no labels",
+        "train empty new": "There is no image in",
         "train alone new": "no labels",
         "train pictures new": "trains class maps only",
         "train far new": "No shape of",
@@ -272,7 +272,7 @@ MISTAKES = {
         "demo notes.txt": "notes.txt is a file",
         "demo notes.txt/new": "notes.txt is a file",
         "demo new --source nowhere": "There is no nowhere",
-        "demo new --source empty": "no labels",
+        "demo new --source empty": "There is no image in",
         "demo new --source alone": "no labels",
         "demo new --source pictures": "trains class maps only",
         "demo new --minutes 0": "--minutes is 0.0; it must be above 0",

@@ -1,6 +1,7 @@
 import io
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from affine import Affine
 from rich.console import Console
 
 import synthetic
-from sat2map.errors import SceneError, SourceError
+from sat2map.errors import BadOption, SceneError, SourceError
 from sat2map.inspection import CHECKS, inspect, look_at
 from sat2map.scenes import array_scene
 from sat2map.scenes.array import ArrayScene
@@ -46,7 +47,8 @@ def test_everything_survives_json(rgb_folder):
 def test_pictures_have_no_classes(picture_folder):
     inspection = inspect(picture_folder)
     assert inspection.output == "picture" and inspection.unlabelled is None and not inspection.classes
-    assert inspection.trainable
+    assert not inspection.trainable
+    assert "pictures" in {f.kind for f in inspection.findings if f.level == "error"}
 
 
 def test_images_alone_are_described_but_not_trainable(tmp_path):
@@ -162,3 +164,8 @@ def test_samples_have_no_labels(real):
     inspection = inspect(real / "georeferenced-samples")
     assert not inspection.trainable and inspection.images == 3
     assert "RGB.byte.tif = RGBA.byte.tif" in kinds(inspection)["duplicates"].text
+
+
+def test_bands_that_are_not_there_are_told(rgb_folder: Path) -> None:
+    with pytest.raises(BadOption, match="no band '7'"):
+        inspect(rgb_folder, bands=("7",))

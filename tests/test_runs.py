@@ -151,3 +151,11 @@ def test_a_command_line_says_what_differs_only():
 def test_no_class_ignored_is_said_too():
     words = parsed(command("train", ("city", "run"), TrainOptions(ignore=())))[1]
     assert not any(words["ignore"])
+
+
+def test_a_torn_last_line_of_metrics_is_not_read(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.log({"epoch": 1, "loss": 0.5})
+    with run.metrics.open("a") as lines:
+        lines.write('{"epoch": 2, "lo')
+    assert run.rows() == [{"epoch": 1, "loss": 0.5}]
