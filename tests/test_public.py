@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,15 @@ def test_function_and_command_take_the_same_words(name, options):
 
 def test_the_demo_takes_the_words_of_its_command():
     assert words_of_command("demo") == set(inspect.signature(sat2map.demo).parameters) - {"words"}
+
+
+@pytest.mark.parametrize("words", [["train", "photos", "RUN"], ["demo"], ["networks", "unet"]])
+def test_without_torch_training_names_the_missing_part(words: list[str], tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from sat2map.cli import run; sys.exit(run(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert "pip install 'sat2map[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sat2map.errors import MissingExtra
+
 if TYPE_CHECKING:
     from sat2map.demonstration import demo as demo
     from sat2map.evaluation import evaluate as evaluate
@@ -40,4 +42,9 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'sat2map' has no attribute {name!r}")
-    return getattr(import_module(f"sat2map.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"sat2map.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("sat2map"):
+            raise
+        raise MissingExtra(f"sat2map.{name}", "train") from error

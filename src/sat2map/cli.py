@@ -90,9 +90,8 @@ def train(
         run: The folder to make: model, metrics, curves, samples, checkpoints.
     """
     from sat2map.runs import RunFolder
-    from sat2map.training import train as learn_from
 
-    folder = RunFolder(learn_from(source, run, **asdict(read), **asdict(split), **asdict(learn)))
+    folder = RunFolder(sat2map.train(source, run, **asdict(read), **asdict(split), **asdict(learn)))
     if learn.tune:
         _print_trials(folder.path)
     last = folder.rows()[-1]
@@ -207,9 +206,7 @@ def demo(
         minutes: How long to train.
         seed: Where all random numbers start.
     """
-    from sat2map.demonstration import demo as show
-
-    made = show(folder, source=source, minutes=minutes, seed=seed)
+    made = sat2map.demo(folder, source=source, minutes=minutes, seed=seed)
     _print_scores(made.scores)
     for what, path in (("Map", made.map), ("Polygons", made.polygons), ("Picture", made.picture)):
         _say(f"{what:9} {path.resolve()}")
