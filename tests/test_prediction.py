@@ -20,6 +20,7 @@ from sat2map import prediction
 from sat2map.errors import BadOption, ModelError, OutputError, SceneError
 from sat2map.legend import IGNORED
 from sat2map.mapmodel import Architecture, MapModel
+from sat2map.options import PredictOptions
 from sat2map.outputs import Classes
 from sat2map.prediction import Predictor, predict
 from sat2map.scenes import Scene, array_scene
@@ -339,3 +340,8 @@ def test_a_large_scene_is_drawn_small(tmp_path, model, scene, monkeypatch):
     monkeypatch.setattr(prediction, "PICTURED", 20)
     predict(scene, tmp_path / "map.tif", model=model, picture=tmp_path / "picture.png")
     assert (tmp_path / "picture.png").exists()
+
+
+def test_blocks_too_small_to_end_are_refused() -> None:
+    with pytest.raises(BadOption, match="--block is 1;"):
+        PredictOptions(block=1)

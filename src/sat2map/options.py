@@ -209,8 +209,8 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         check_positive(self, "window", "batch")
-        if self.block < 64:
-            raise BadOption(f"--block is {self.block}; blocks of less than 64 pixels never come to an end.")
+        if self.block < 8:
+            raise BadOption(f"--block is {self.block}; blocks of less than 8 pixels never come to an end.")
 
 
 @dataclass(frozen=True, kw_only=True)
