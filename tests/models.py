@@ -93,6 +93,6 @@ def unet_model(folder: Path) -> MapModel:
     for name, content in _exported().items():
         (folder / name).write_bytes(content)
     made = Architecture("small-unet", width=4)
-    model = MapModel(INPUTS, Classes(synthetic.LEGEND), made, Tiling(32, 8), {"epoch": 1}, folder)
+    model = MapModel(INPUTS, Classes(synthetic.LEGEND), made, Tiling(32, 8), {"epoch": 1}, folder, unit=32)
     model.save()
     return model

@@ -86,7 +86,7 @@ def maps_and_masks(source: Path, run: RunFolder, part: str, folder: Path) -> tup
 
 @pytest.mark.parametrize("part", ["test", "val", "train", "all"])
 def test_scores_are_those_of_the_written_maps(tmp_path, noisy, run, part):
-    made = evaluate(noisy, tmp_path / "report", model=run.path, split=part, block=50)
+    made = evaluate(noisy, tmp_path / "report", model=run.path, split=part, batch=3)
     found = metrics(tmp_path / "report")
     truth, mapped = maps_and_masks(noisy, run, part, tmp_path)
     check(found, naive(truth, mapped))

@@ -1,8 +1,8 @@
-"""The map is the same however the work was cut, lies where its scene does, and is there completely or not at all."""
+"""A map lies where its scene does, is the same however the work was cut, and is there completely or not at all."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -10,109 +10,20 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
+from shapely import box
 
 import synthetic
-from models import INPUTS, PLAIN, colour_model, unet_model
+from models import INPUTS, colour_model, unet_model
 from sat2map import prediction
 from sat2map.errors import BadOption, ModelError, OutputError, SceneError
+from sat2map.jobs import Job
 from sat2map.legend import IGNORED
-from sat2map.mapmodel import Architecture, MapModel
-from sat2map.options import PredictOptions
-from sat2map.outputs import Classes
-from sat2map.prediction import Predictor, predict
-from sat2map.scenes import Scene, array_scene
-from sat2map.sinks import read_map_legend
-from sat2map.tiling import Tiling, grid, whole
+from sat2map.options import PredictOptions, bytes_of
+from sat2map.prediction import predict, predict_all
+from sat2map.sinks import Sink, read_map_legend
 
-MODEL = MapModel(PLAIN, Classes(synthetic.LEGEND), Architecture("custom"), Tiling(16, 4))
 HALF = Affine(0.5, 0, 500_000.0, 0, -0.5, 40_000.0)
-
-
-@dataclass(frozen=True)
-class Exact:
-    """The value of a pixel is its class, for certain."""
-
-    description: str = "exact"
-
-    def __call__(self, batch_NCHW: np.ndarray) -> np.ndarray:
-        return np.moveaxis(np.eye(3, dtype=np.float32)[batch_NCHW[:, 0].astype(int)], -1, 1)
-
-
-@dataclass(frozen=True)
-class Opinionated:
-    """Scores that depend on the place of a pixel in its window, and on all of the window: windows disagree."""
-
-    size: int
-    description: str = "opinionated"
-
-    def __call__(self, batch_NCHW: np.ndarray) -> np.ndarray:
-        noise = np.random.default_rng(0).random((3, self.size, self.size), np.float32)
-        weight = 1 + batch_NCHW.sum(axis=(1, 2, 3), keepdims=True) % 7
-        scores: np.ndarray = noise * weight + batch_NCHW * noise[::-1]
-        return scores / scores.sum(axis=1, keepdims=True)
-
-
-def fabricated(shape: tuple[int, int], share: float = 1.0, seed: int = 0) -> Scene:
-    rng = np.random.default_rng(seed)
-    return array_scene(rng.integers(0, 3, shape).astype(np.uint8), rng.random(shape) < share)
-
-
-def mapped(predictor: Predictor, scene: Scene, block: int) -> np.ndarray:
-    ids = np.full(scene.shape, 77, np.uint8)
-    for window in list(grid(whole(scene.shape), block))[::-1]:
-        ids[window.slices], _ = predictor.block(scene, window)
-    return ids
-
-
-def reference(predictor: Predictor, scene: Scene) -> np.ndarray:
-    """Return the map by the definition: all windows of the lattice, one by one, over the whole scene."""
-    size = predictor.tiling.size
-    scores = np.zeros((3, scene.shape[0] + size, scene.shape[1] + size), np.float32)
-    for window in predictor.tiling.windows(scene.shape):
-        shown = predictor.model.inputs.apply(scene.read(window))
-        batch = np.stack([shown] * predictor.batch)
-        scores[:, *window.slices] += predictor.runtime(batch)[0] * predictor.tiling.weights(scene.shape, window)
-    rows, cols = whole(scene.shape).slices
-    return np.where(scene.read().valid, scores[:, rows, cols].argmax(axis=0), IGNORED)
-
-
-shapes = st.tuples(st.integers(1, 50), st.integers(1, 50))
-cuts = {"overlap": st.integers(0, 8), "block": st.integers(1, 60), "batch": st.integers(1, 5)}
-
-
-@given(shape=shapes, share=st.sampled_from([0.0, 0.02, 0.9, 1.0]), **cuts)
-def test_the_map_does_not_depend_on_blocks_and_batches(shape, share, overlap, block, batch):
-    scene = fabricated(shape, share)
-    predictor = Predictor(MODEL, Tiling(16, overlap), Opinionated(16), batch)
-    block = max(block, max(shape) // 8)
-    np.testing.assert_array_equal(mapped(predictor, scene, block), reference(predictor, scene))
-
-
-@given(shape=shapes, share=st.sampled_from([0.3, 1.0]), **cuts)
-def test_each_valid_pixel_is_mapped_and_no_other(shape, share, overlap, block, batch):
-    scene = fabricated(shape, share)
-    predictor = Predictor(MODEL, Tiling(16, overlap), Exact(), batch)
-    truth = scene.read()
-    block = max(block, max(shape) // 8)
-    np.testing.assert_array_equal(mapped(predictor, scene, block), np.where(truth.valid, truth.pixels[0], IGNORED))
-
-
-def test_windows_without_data_are_not_computed():
-    class Counting(Exact):
-        calls = 0
-
-        def __call__(self, batch_NCHW: np.ndarray) -> np.ndarray:
-            Counting.calls += 1
-            return super().__call__(batch_NCHW)
-
-    valid = np.zeros((160, 160), bool)
-    valid[:10, :10] = True
-    scene = array_scene(np.ones((160, 160), np.uint8), valid)
-    mapped(Predictor(MODEL, Tiling(16, 4), Counting(), 1), scene, 80)
-    assert Counting.calls == 1
 
 
 @pytest.fixture
@@ -301,20 +212,174 @@ def test_a_map_is_replaced_when_asked(tmp_path, model, scene, ids):
     np.testing.assert_array_equal(values(path), ids)
 
 
-def test_a_failure_half_way_leaves_nothing(tmp_path, model, scene, monkeypatch):
-    compute, done = Predictor.block, []
+def failing_at(monkeypatch, number: int) -> None:
+    """Let the disk be gone when strip `number` is written."""
+    write, written = Sink.write, []
 
-    def fail(self, scene, block):
-        done.append(block)
-        if len(done) == 3:
-            raise SceneError("the disk is gone")
-        return compute(self, scene, block)
+    def fail(self, window, block):
+        written.append(window)
+        if len(written) == number:
+            raise OutputError("the disk is gone")
+        write(self, window, block)
 
-    monkeypatch.setattr(Predictor, "block", fail)
-    with pytest.raises(SceneError, match="the disk is gone"):
-        predict(scene, tmp_path / "out" / "map.tif", model=model, block=32, polygons=tmp_path / "out" / "map.gpkg")
-    assert len(done) == 3
+    monkeypatch.setattr(Sink, "write", fail)
+
+
+def test_a_failure_at_the_start_leaves_nothing(tmp_path, model, scene, monkeypatch):
+    failing_at(monkeypatch, 1)
+    with pytest.raises(OutputError, match="the disk is gone"):
+        predict(scene, tmp_path / "out" / "map.tif", model=model, polygons=tmp_path / "out" / "map.gpkg")
     assert out(tmp_path) == []
+
+
+@pytest.mark.parametrize("block", [None, 32])
+def test_the_same_call_goes_on_after_a_failure(tmp_path, model, scene, monkeypatch, block):
+    whole = predict(scene, tmp_path / "whole.tif", model=model).map
+    target = tmp_path / "out" / "map.tif"
+    with monkeypatch.context() as broken:
+        failing_at(broken, 3)
+        with pytest.raises(OutputError, match="the disk is gone"):
+            predict(scene, target, model=model, block=block)
+    assert out(tmp_path) == [".map.tif.part"]
+    written = []
+    write = Sink.write
+    monkeypatch.setattr(Sink, "write", lambda self, window, block: (written.append(window), write(self, window, block)))
+    made = predict(scene, target, model=model, block=block)
+    assert target.read_bytes() == whole.read_bytes()
+    assert min(w.row for w in written if w.col == 0) > 0
+    assert made.invalid == 0
+    assert ".map.tif.part" not in out(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [({"tta": "flips"}, "tta"), ({"overlap": 4}, "overlap"), ({"bands": ("blue", "green", "red")}, "bands")],
+)
+def test_an_unfinished_map_of_another_call_is_refused(tmp_path, model, scene, monkeypatch, words, told):
+    target = tmp_path / "out" / "map.tif"
+    with monkeypatch.context() as broken:
+        failing_at(broken, 2)
+        with pytest.raises(OutputError, match="the disk is gone"):
+            predict(scene, target, model=model)
+    with pytest.raises(OutputError, match=rf"(?s){told}.*--overwrite"):
+        predict(scene, target, model=model, **words)
+    assert out(tmp_path) == [".map.tif.part"]
+    predict(scene, target, model=model, overwrite=True, **words)
+    assert target.exists()
+
+
+def test_a_changed_scene_is_noticed(tmp_path, model, scene, monkeypatch):
+    target = tmp_path / "out" / "map.tif"
+    with monkeypatch.context() as broken:
+        failing_at(broken, 2)
+        with pytest.raises(OutputError, match="the disk is gone"):
+            predict(scene, target, model=model)
+    synthetic.geotiff(scene, synthetic.landscape(2, 75))
+    with pytest.raises(OutputError, match=r"scene changed.*--overwrite"):
+        predict(scene, target, model=model)
+
+
+def test_probabilities_are_written_too(tmp_path, model, scene, ids):
+    predict(scene, tmp_path / "map.tif", model=model, scores=tmp_path / "scores.tif")
+    with rasterio.open(tmp_path / "scores.tif") as file:
+        assert file.descriptions == synthetic.LEGEND.names
+        np.testing.assert_array_equal(file.read().argmax(axis=0), ids)
+        np.testing.assert_allclose(file.read().astype(float).sum(axis=0), 254, atol=2)
+
+
+def test_only_the_area_of_interest_is_mapped(tmp_path, model, scene, ids):
+    x, y = 500_000.0, 40_000.0
+    square = gpd.GeoDataFrame(geometry=[box(x + 5, y - 20, x + 15, y - 10)], crs=synthetic.UTM)
+    square.to_crs("EPSG:4326").to_file(tmp_path / "aoi.geojson")
+    made = predict(scene, tmp_path / "map.tif", model=model, aoi=str(tmp_path / "aoi.geojson"))
+    mapped = values(made.map)
+    np.testing.assert_array_equal(mapped[21:39, 11:29], ids[21:39, 11:29])
+    assert (mapped != IGNORED).sum() == pytest.approx(400, abs=40)
+
+
+def test_a_scene_comes_to_the_resolution_of_the_model_and_back(tmp_path, ids):
+    model = colour_model(tmp_path / "model", inputs=replace(INPUTS, ground=1.0)).folder
+    scene = synthetic.geotiff(tmp_path / "scene.tif", np.kron(ids, np.ones((4, 4), np.uint8)))
+    coarse = predict(scene, tmp_path / "coarse.tif", model=model, resample="model").map
+    back = predict(scene, tmp_path / "back.tif", model=model, resample="scene").map
+    with rasterio.open(coarse) as file:
+        assert (file.shape, file.transform.a) == ((150, 150), 1.0)
+    with rasterio.open(back) as file, rasterio.open(scene) as original:
+        assert (file.shape, file.transform) == (original.shape, original.transform)
+        assert (file.read(1) == np.kron(ids, np.ones((4, 4), np.uint8))).mean() > 0.95
+
+
+def test_another_resolution_is_told(tmp_path, scene, caplog):
+    model = colour_model(tmp_path / "model", inputs=replace(INPUTS, ground=2.0)).folder
+    predict(scene, tmp_path / "map.tif", model=model)
+    assert "has pixels of 0.5 m, the model learnt from 2 m. --resample model" in caplog.text
+
+
+def test_a_part_that_cannot_be_read_is_passed_over(tmp_path, model, caplog):
+    ids = synthetic.landscape(1, 1100)
+    path = synthetic.save(
+        tmp_path / "scene.tif", synthetic.seen(ids), crs=synthetic.UTM, transform=HALF,
+        tiled=True, blockxsize=256, blockysize=256, compress="deflate",
+    )  # fmt: skip
+    with rasterio.open(path) as file:
+        start = int(file.get_tag_item("BLOCK_OFFSET_2_1", "TIFF", bidx=1))
+    data = bytearray(path.read_bytes())
+    data[start : start + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    with pytest.raises(SceneError, match=r"cannot be read"):
+        predict(path, tmp_path / "map.tif", model=model)
+    made = predict(path, tmp_path / "map.tif", model=model, keep_going=True)
+    assert made.unreadable and "cannot be read and are nodata: rows" in caplog.text
+    lost = sum(w.height * w.width for w in made.unreadable)
+    assert made.invalid == lost < ids.size / 2
+    mapped = values(made.map)
+    np.testing.assert_array_equal(mapped[mapped != IGNORED], ids[mapped != IGNORED])
+
+
+def test_bands_are_taken_by_number(tmp_path, model, ids):
+    path = synthetic.save(
+        tmp_path / "scene.tif", synthetic.seen(ids, bands=4)[[3, 2, 1, 0]], transform=HALF, photometric="minisblack"
+    )
+    made = predict(path, tmp_path / "map.tif", model=model, bands=("4", "3", "2"))
+    np.testing.assert_array_equal(values(made.map), ids)
+    with pytest.raises(BadOption, match=r"--bands names 2 bands, but the model reads 3: red, green, blue"):
+        predict(path, tmp_path / "other.tif", model=model, bands=("4", "3"))
+
+
+def test_each_of_many_scenes_gets_its_map(tmp_path, model, ids):
+    for i in range(3):
+        synthetic.geotiff(tmp_path / f"scene{i}.tif", ids)
+    made = predict_all(str(tmp_path / "scene*.tif"), tmp_path / "maps", model=model)
+    assert [one.map.name for one in made] == ["scene0.tif", "scene1.tif", "scene2.tif"]
+    (tmp_path / "maps" / "scene1.tif").unlink()
+    again = predict_all(str(tmp_path / "scene*.tif"), tmp_path / "maps", model=model)
+    assert [one.map.name for one in again] == ["scene1.tif"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"memory": "much"}, "--memory is 'much'; it must be an amount such as 512MB or 2GB"),
+        ({"memory": "0GB"}, "--memory is '0GB'"),
+        ({"block": 1}, "--block is 1;"),
+        ({"workers": 0}, "--workers is 0; it must be above 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(words, told):
+    with pytest.raises(BadOption, match=told):
+        PredictOptions(**words)
+
+
+@pytest.mark.parametrize(("text", "amount"), [("2GB", 2e9), ("512 MiB", 512 * 2**20), ("1.5g", 1.5e9), ("800", 800)])
+def test_amounts_of_memory(text, amount):
+    assert bytes_of(text) == amount
+
+
+def test_a_wide_scene_is_cut_to_the_memory(tmp_path, model, ids):
+    scene = synthetic.geotiff(tmp_path / "scene.tif", np.tile(ids, (1, 4)))
+    job = Job(str(scene), str(model), PredictOptions(memory="1GB"))
+    assert {b.height for b in job.blocks()} == {75} and len(job.blocks()) == 3
+    assert len(Job(str(scene), str(model), PredictOptions()).blocks()) == 1
 
 
 def test_windows_that_cannot_be_are_refused(tmp_path, model, scene):
@@ -325,14 +390,18 @@ def test_windows_that_cannot_be_are_refused(tmp_path, model, scene):
     assert out(tmp_path) == []
 
 
-def test_the_overlap_grows_with_the_window(tmp_path, scene, ids):
+def test_windows_of_another_size(tmp_path, scene):
     model = unet_model(tmp_path / "model").folder
-    made = predict(scene, tmp_path / "map.tif", model=model, window=64, runtime="torch")
-    with rasterio.open(made.map) as file:
-        assert file.tags()["SAT2MAP_WINDOW"] == "64, overlap 16"
+    maps = [
+        predict(scene, tmp_path / f"{runtime}.tif", model=model, window=64, runtime=runtime, precision="fp32").map
+        for runtime in ("torch", "openvino")
+    ]
+    with rasterio.open(maps[0]) as file:
+        assert file.tags()["SAT2MAP_WINDOW"] == "64, overlap 8"
         assert (file.read(1) != IGNORED).all()
-    with pytest.raises(ModelError, match=r"made for windows of 32 pixels, not of 64. Leave out --window"):
-        predict(scene, tmp_path / "out" / "map.tif", model=model, window=64, runtime="openvino")
+    assert (values(maps[0]) == values(maps[1])).mean() > 0.999
+    with pytest.raises(ModelError, match=r"windows that are multiples of 32 pixels, not of 50. Give another --window"):
+        predict(scene, tmp_path / "out" / "map.tif", model=model, window=50, runtime="openvino")
     assert out(tmp_path) == []
 
 
@@ -340,8 +409,3 @@ def test_a_large_scene_is_drawn_small(tmp_path, model, scene, monkeypatch):
     monkeypatch.setattr(prediction, "PICTURED", 20)
     predict(scene, tmp_path / "map.tif", model=model, picture=tmp_path / "picture.png")
     assert (tmp_path / "picture.png").exists()
-
-
-def test_blocks_too_small_to_end_are_refused() -> None:
-    with pytest.raises(BadOption, match="--block is 1;"):
-        PredictOptions(block=1)

@@ -14,9 +14,9 @@ from safetensors.numpy import load_file, save_file
 import synthetic
 from models import colour_model, colour_run, unet_model
 from sat2map import runtimes
-from sat2map.errors import MissingExtra, ModelError
+from sat2map.errors import BadOption, MissingExtra, ModelError
 from sat2map.mapmodel import Architecture, MapModel
-from sat2map.runtimes import RUNTIMES, open_runtime
+from sat2map.runtimes import RUNTIMES, Runtime, Shape
 from sat2map.tiling import Tiling
 
 every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
@@ -27,81 +27,137 @@ def model(tmp_path: Path) -> MapModel:
     return unet_model(tmp_path / "model")
 
 
-def inputs(count: int = 2, size: int = 32) -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 1, (count, 3, size, size)).astype(np.float32)
+def opened(model: MapModel, batch: int = 1, size: int = 32, dtype: str = "uint8", **words: str) -> Runtime:
+    return runtimes.open_runtime(model, Shape(size, dtype, batch), **words)
+
+
+def pixels(count: int = 2, size: int = 32, dtype: str = "uint8") -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 3, size, size)).astype(dtype)
+
+
+def run(runtime: Runtime, batch: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    return runtime.start(batch, np.ones((len(batch), *batch.shape[2:]), bool) if valid is None else valid)().copy()
 
 
 @every_runtime
 def test_scores_are_probabilities(model, runtime):
-    opened = open_runtime(model, batch=2, size=32, runtime=runtime, precision="fp32")
-    scores = opened(inputs())
+    made = opened(model, 2, runtime=runtime, precision="fp32")
+    scores = run(made, pixels())
     assert (scores.shape, scores.dtype) == ((2, 3, 32, 32), np.float32)
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
     assert scores.std() > 0.001
-    assert "fp32" in opened.description
+    assert "fp32" in made.description
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_runtimes_agree(model, batch):
-    made = [open_runtime(model, batch=batch, size=32, runtime=r, precision="fp32")(inputs(batch)) for r in RUNTIMES]
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_runtimes_agree(model, batch, dtype):
+    given = pixels(batch, dtype=dtype)
+    valid = np.random.default_rng(1).random((batch, 32, 32)) < 0.9
+    made = [run(opened(model, batch, dtype=dtype, runtime=r, precision="fp32"), given, valid) for r in RUNTIMES]
     for other in made[1:]:
         np.testing.assert_allclose(other, made[0], atol=1e-4)
 
 
 @every_runtime
 def test_a_window_does_not_depend_on_its_company(model, runtime):
-    opened = open_runtime(model, batch=2, size=32, runtime=runtime, precision="fp32")
-    batch = inputs()
+    made = opened(model, 2, runtime=runtime, precision="fp32")
+    batch = pixels()
     alone = np.stack([batch[0], np.zeros_like(batch[1])])
-    np.testing.assert_array_equal(opened(batch)[0].copy(), opened(alone)[0])
+    np.testing.assert_array_equal(run(made, batch)[0], run(made, alone)[0])
+
+
+@every_runtime
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_what_is_not_valid_does_not_matter(model, runtime, dtype):
+    made = opened(model, dtype=dtype, runtime=runtime)
+    valid = np.random.default_rng(1).random((1, 32, 32)) < 0.5
+    batch = pixels(1, dtype=dtype)
+    other = np.where(valid[:, None], batch, np.array(np.nan if dtype == "float32" else 7).astype(dtype))
+    np.testing.assert_array_equal(run(made, batch, valid), run(made, other, valid))
+
+
+@every_runtime
+def test_results_stand_while_others_are_started(model, runtime):
+    made = opened(model, runtime=runtime, precision="fp32")
+    batches = [pixels(1) + np.uint8(i) for i in range(made.ahead + 2)]
+    alone = [run(made, batch) for batch in batches]
+    waiting = [made.start(batch, np.ones((1, 32, 32), bool)) for batch in batches]
+    for result, expected in zip(waiting, alone, strict=True):
+        np.testing.assert_array_equal(result(), expected)
 
 
 @every_runtime
 def test_bf16_is_near(model, runtime):
-    made = [open_runtime(model, batch=2, size=32, runtime=runtime, precision=p)(inputs()) for p in ("fp32", "bf16")]
+    made = [run(opened(model, 2, runtime=runtime, precision=p), pixels()) for p in ("fp32", "bf16")]
     np.testing.assert_allclose(made[1], made[0], atol=0.05)
 
 
 def test_torch_takes_windows_of_other_sizes(model):
-    opened = open_runtime(model, batch=1, size=48, runtime="torch", precision="fp32")
-    assert opened(inputs(1, 48)).shape == (1, 3, 48, 48)
+    made = opened(model, size=48, runtime="torch", precision="fp32")
+    assert run(made, pixels(1, 48)).shape == (1, 3, 48, 48)
 
 
-@pytest.mark.parametrize("size", [48, 64])
-def test_a_graph_is_not_run_on_windows_of_other_sizes(model, size):
+def test_a_graph_takes_windows_that_are_multiples(model):
+    made = [run(opened(model, size=96, runtime=r, precision="fp32"), pixels(1, 96)) for r in RUNTIMES]
+    np.testing.assert_allclose(made[0], made[1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("unit", "told"), [(None, "of 32 pixels"), (32, "that are multiples of 32 pixels")])
+def test_a_graph_is_not_run_on_windows_of_other_sizes(model, unit, told):
     """Its padding is that of its own size: at 48 pixels it would give scores, and wrong ones."""
     with pytest.raises(ModelError) as caught:
-        open_runtime(model, batch=1, size=size, runtime="openvino")
-    told = f"The model's graph was made for windows of 32 pixels, not of {size}. "
-    assert str(caught.value) == told + "Leave out --window, or take --runtime torch."
+        opened(replace(model, unit=unit), size=48, runtime="openvino")
+    start = f"The model's graph takes windows {told}, not of 48. "
+    assert str(caught.value) == start + "Give another --window, or take --runtime torch."
+
+
+@every_runtime
+def test_a_changed_byte_is_told(model, runtime):
+    data = bytearray(model.weights.read_bytes())
+    data[-9] ^= 1
+    model.weights.write_bytes(data)
+    with pytest.raises(ModelError, match=r"weights.safetensors was changed or damaged since the model was saved"):
+        opened(model, runtime=runtime)
+
+
+def test_int8_is_asked_for_where_it_is_not(model):
+    with pytest.raises(ModelError, match=r"has no int8 graph. Make one with `sat2map export RUN`"):
+        opened(model, precision="int8")
+    with pytest.raises(BadOption, match=r"torch does not compute in int8. Take --runtime openvino"):
+        opened(model, precision="int8", runtime="torch")
 
 
 @pytest.mark.parametrize("damage", [b"", b"<?xml version='1.0'?><net", b"no graph at all"])
 def test_a_damaged_graph_is_told(model, damage):
     model.graph.write_bytes(damage)
+    model.save()  # as if it had been saved so
     with pytest.raises(ModelError, match=r"graph.xml does not run: .* copy the model anew"):
-        open_runtime(model, batch=1, size=32, runtime="openvino")
+        opened(model, runtime="openvino")
 
 
 def test_a_graph_that_was_cut_off_is_told(model):
     data = model.graph.with_suffix(".bin")
     data.write_bytes(data.read_bytes()[:1000])
+    model.save()
     with pytest.raises(ModelError, match=r"graph.xml"):
-        open_runtime(model, batch=1, size=32, runtime="openvino")
+        opened(model, runtime="openvino")
 
 
 @pytest.mark.parametrize("damage", [b"", b"no weights at all", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_damaged_weights_are_told(model, damage):
     model.weights.write_bytes(damage)
+    model.save()
     with pytest.raises(ModelError, match=r"weights.safetensors does not fit the network small-unet: "):
-        open_runtime(model, batch=1, size=32, runtime="torch")
+        opened(model, runtime="torch")
 
 
 def test_weights_of_another_network_are_told(model):
     weights = load_file(model.weights)
     save_file({k: np.zeros((1, *v.shape), v.dtype) for k, v in weights.items()}, model.weights)
+    model.save()
     with pytest.raises(ModelError, match=r"does not fit the network small-unet"):
-        open_runtime(model, batch=1, size=32, runtime="torch")
+        opened(model, runtime="torch")
 
 
 @every_runtime
@@ -109,26 +165,26 @@ def test_a_model_without_what_the_runtime_needs_is_told(model, runtime):
     needed = model.graph if runtime == "openvino" else model.weights
     needed.unlink()
     with pytest.raises(ModelError, match=rf"no {needed.name}, which --runtime {runtime} needs"):
-        open_runtime(model, batch=1, size=32, runtime=runtime)
+        opened(model, runtime=runtime)
 
 
 def test_without_a_graph_torch_is_taken(model, monkeypatch):
     monkeypatch.setattr(runtimes, "_has_gpu", lambda: False)
-    assert open_runtime(model, batch=1, size=32).description.startswith("OpenVINO")
+    assert opened(model).description.startswith("OpenVINO")
     model.graph.unlink()
-    assert open_runtime(model, batch=1, size=32).description.startswith("PyTorch")
+    assert opened(model).description.startswith("PyTorch")
 
 
 def test_a_network_that_was_an_object_has_its_graph_alone(model):
     model = replace(model, architecture=Architecture("custom"))
     with pytest.raises(ModelError, match="was passed as an object, so only its graph is known"):
-        open_runtime(model, batch=1, size=32, runtime="torch")
+        opened(model, runtime="torch")
 
 
 def test_torch_that_is_not_installed_is_told(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra, match=r"runtime torch needs .* pip install 'sat2map\[train\]'"):
-        open_runtime(model, batch=1, size=32, runtime="torch")
+        opened(model, runtime="torch")
 
 
 WITHOUT_TORCH = """
@@ -160,8 +216,7 @@ def test_the_colour_model_knows_its_colours(tmp_path):
     """The model that other tests count on."""
     model = colour_model(tmp_path)
     colours = synthetic.SEEN[:3].T[None, :, :, None]
-    shown = (colours - np.reshape(model.inputs.mean, (3, 1, 1))) / np.reshape(model.inputs.std, (3, 1, 1))
-    windows = np.repeat(shown, 3, axis=3).astype(np.float32)
+    windows = np.repeat(colours, 3, axis=3).astype(np.uint8)
     model = replace(model, tiling=Tiling(3, 1))
-    scores = open_runtime(model, batch=1, size=3, runtime="openvino", precision="fp32")(windows)
+    scores = run(opened(model, size=3, runtime="openvino", precision="fp32"), windows)
     np.testing.assert_array_equal(scores.argmax(axis=1)[0], [[0] * 3, [1] * 3, [2] * 3])

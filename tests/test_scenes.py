@@ -1,3 +1,4 @@
+import geopandas as gpd
 import h5py
 import numpy as np
 import pytest
@@ -6,12 +7,14 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from shapely import Polygon, box
 
+import scene_files
 import synthetic
 from sat2map.errors import SceneError
 from sat2map.labels import mask_labels, read_shapes, vector_labels
 from sat2map.legend import IGNORED
-from sat2map.scenes import array_scene, crop, image_files, open_scene, resample, select, warp
+from sat2map.scenes import array_scene, clip, crop, image_files, open_scene, resample, select, tolerant, warp
 from sat2map.scenes.gdal import open_gdal
 from sat2map.scenes.hdf5 import open_hdf5
 from sat2map.scenes.mosaic import open_mosaic
@@ -49,6 +52,18 @@ def reprojected_mask(folder):
     return warp(labels, place.to_crs("EPSG:4326"), nearest=True)
 
 
+def clipped(folder):
+    scene = tif(folder, bands=2, nodata=40)
+    lozenge = np.array([[3, 20], [21, 1], [39.5, 21.2], [18, 37]])
+    ground = Polygon([scene.geobox.affine * tuple(corner) for corner in lozenge])
+    frame = gpd.GeoDataFrame(geometry=[ground, box(0, 0, 1, 1)], crs=synthetic.UTM).to_crs("EPSG:4326")
+    return clip(scene, synthetic.write_vectors(folder / "area.gpkg", frame))
+
+
+def damaged(folder):
+    return tolerant(open_gdal(scene_files.damaged(folder / "image.tif", blocks=[(0, 1), (2, 0)])))
+
+
 def vectors(folder):
     synthetic.geotiff_with_vectors(folder, count=1, size=40, column=True)
     image = open_gdal(folder / "images" / "tile_0.tif")
@@ -73,6 +88,11 @@ SCENES = {
     "mask, finer": lambda folder: resample(mask_labels(array_scene(IDS), synthetic.LEGEND), (77, 55), nearest=True),
     "mask, reprojected": reprojected_mask,
     "vectors": vectors,
+    "south-up": lambda folder: tif(folder, transform=Affine(0.5, 0, 500, 0, 0.5, 900), dtype="float32"),
+    "clipped": clipped,
+    "clipped, finer": lambda folder: resample(crop(clipped(folder), Window(2, 3, 35, 30)), (61, 47)),
+    "tolerant": damaged,
+    "tolerant crop": lambda folder: tolerant(crop(tif(folder), Window(1, 2, 30, 30))),
 }
 
 
@@ -100,8 +120,15 @@ def test_a_window_is_a_part_of_the_whole(scene, row, col, height, width):
 def test_bands_are_read_in_the_order_asked_for(scene):
     last = len(scene.bands) - 1
     window = Window(3, 2, 8, 9)
-    assert (scene.read(window, [last, 0]).pixels == scene.read(window).pixels[[last, 0]]).all()
-    assert scene.read(window).pixels.dtype == scene.dtype
+    read = scene.read(window)
+    assert (scene.read(window, [last, 0]).pixels == read.pixels[[last, 0]]).all()
+    assert read.pixels.dtype == scene.dtype and read.pixels.flags.c_contiguous
+
+
+def test_what_is_read_is_the_callers_own(scene):
+    first, again = scene.read(), scene.read()
+    first.pixels[:], first.valid[:] = 77, False
+    assert (scene.read().pixels == again.pixels).all() and (scene.read().valid == again.valid).all()
 
 
 def test_labels_outside_are_no_class(tmp_path):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from xml.etree import ElementTree as Xml
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +19,11 @@ from odc.geo.geobox import GeoBox
 
 from sat2map.errors import OutputError
 from sat2map.legend import IGNORED, Legend, MapClass
-from sat2map.sinks import SINKS, Part, check_destination, open_sink, png, read_map_legend
+from sat2map.scenes import warp
+from sat2map.scenes.array import array_scene
+from sat2map.sinks import SCORES, SINKS, Part, check_destination, open_scores, open_sink, read_map_legend
+from sat2map.sinks.overviews import halve
+from sat2map.sinks.raw import gaps
 from sat2map.tiling import grid, whole
 
 LEGEND = Legend(
@@ -67,6 +74,7 @@ def test_a_map_comes_back_as_it_was_written(tmp_path, suffix, place):
         assert all(table[c.value] == (*c.colour, 255) for c in LEGEND.classes)
         assert table[IGNORED][3] == 0
         assert file.tags()["MODEL"] == "test"
+        assert file.tags()["SAT2MAP_VERSION"] == importlib.metadata.version("sat2map")
     assert read_map_legend(tmp_path / f"map{suffix}") == LEGEND
 
 
@@ -143,7 +151,7 @@ def test_a_new_map_replaces_the_old_one_and_what_lay_beside_it(tmp_path, suffix)
     for name in (f"map{suffix}.ovr", "map.pgw"):
         (tmp_path / name).write_text("of the old map")
     write(path, fabricated_ids(), PLACES["nowhere"])
-    assert sorted(contents(tmp_path)) == [path.name, f"{path.name}.aux.xml"]
+    assert sorted(contents(tmp_path)) == sorted(["map.qml", path.name, f"{path.name}.aux.xml"])
     with rasterio.open(path) as file:
         assert file.crs is None
         np.testing.assert_array_equal(file.read(1), LEGEND.values(fabricated_ids()))
@@ -218,6 +226,168 @@ def test_geotiff_is_cloud_optimised_with_overviews_of_classes(tmp_path):
         assert file.overviews(1) == [2, 4]
     with rasterio.open(path, overview_level=0) as file:
         assert set(np.unique(file.read(1))) == {LEGEND.classes[1].value}
+        assert file.colormap(1)[LEGEND.classes[1].value] == (*LEGEND.classes[1].colour, 255)
+    assert b"LAYOUT=IFDS_BEFORE_DATA" in path.read_bytes()[:200]
+
+
+def cloud_optimised(path: Path) -> tuple[bool, list[str], list[str]]:
+    cogeo = pytest.importorskip("rio_cogeo.cogeo")
+    return cogeo.cog_validate(path, strict=True)
+
+
+def test_geotiff_passes_the_check_of_rio_cogeo(tmp_path):
+    ids = np.kron(fabricated_ids(), np.ones((3, 3), np.uint8))
+    place = GeoBox(ids.shape, PLACES["utm"].affine, "EPSG:32633")
+    assert cloud_optimised(write(tmp_path / "map.tif", ids, place, block=700)) == (True, [], [])
+    with open_scores(tmp_path / "scores.tif", place, "ab") as sink:
+        sink.write(whole(ids.shape), np.stack([ids, ids]))
+    assert cloud_optimised(tmp_path / "scores.tif") == (True, [], [])
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 1 << 30))
+def test_half_a_map_has_the_most_frequent_classes(height, width, seed):
+    values = np.random.default_rng(seed).choice([0, 1, 254, IGNORED], (height, width)).astype(np.uint8)
+    half = halve(values)
+    assert half.shape == (-(-height // 2), -(-width // 2))
+    for row, col in np.ndindex(half.shape):
+        four = values[2 * row : 2 * row + 2, 2 * col : 2 * col + 2].ravel()
+        valid = four[four != IGNORED].tolist()
+        if not valid:
+            assert half[row, col] == IGNORED
+        else:
+            assert valid.count(half[row, col]) == max(map(valid.count, valid))
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 5), st.integers(0, 1 << 30))
+def test_gaps_are_what_windows_leave_open(height, width, count, seed):
+    rng = np.random.default_rng(seed)
+    windows = {whole((int(rng.integers(1, height + 1)), int(rng.integers(1, width + 1)))) for _ in range(count)}
+    windows = {
+        w._replace(row=int(rng.integers(height - w.height + 1)), col=int(rng.integers(width - w.width + 1)))
+        for w in windows
+    }
+    written, filled = np.zeros((2, height, width), int)
+    for w in windows:
+        written[w.slices] = 1
+    for w in gaps(windows, (height, width)):
+        assert not w.empty
+        filled[w.slices] += 1
+    np.testing.assert_array_equal(filled, 1 - written)
+
+
+@suffixes
+def test_gdal_finds_an_attribute_table(tmp_path, suffix):
+    ids = fabricated_ids()
+    path = write(tmp_path / f"map{suffix}", ids)
+    # rasterio does not tell of the table, but GDAL hands it on to a copy.
+    rasterio.shutil.copy(str(path), str(tmp_path / "copy.bmp"), driver="BMP")
+    root = Xml.parse(tmp_path / "copy.bmp.aux.xml").getroot()
+    table = root.find("PAMRasterBand/GDALRasterAttributeTable")
+    columns = [column.findtext("Name") for column in table.findall("FieldDefn")]
+    assert columns == ["Value", "Class name", "Red", "Green", "Blue", "Alpha", "PixelCount"]
+    rows = {row[1]: row for row in ([cell.text for cell in row] for row in table.findall("Row"))}
+    assert {*rows} == {*LEGEND.names}
+    for i, c in enumerate(LEGEND.classes):
+        assert rows[c.name] == [str(n) for n in (c.value, c.name, *c.colour, 255, (ids == i).sum())]
+
+
+@suffixes
+def test_qgis_finds_a_style(tmp_path, suffix):
+    write(tmp_path / f"map{suffix}", fabricated_ids())
+    renderer = Xml.parse(tmp_path / "map.qml").getroot().find("pipe/rasterrenderer")
+    assert (renderer.get("type"), renderer.get("band")) == ("paletted", "1")
+    entries = {e.get("label"): (int(e.get("value")), e.get("color")) for e in renderer.iter("paletteEntry")}
+    assert entries == {c.name: (c.value, c.hex.lower()) for c in LEGEND.classes}
+
+
+@suffixes
+def test_pixels_of_each_class_are_counted(tmp_path, suffix):
+    ids = fabricated_ids()
+    with open_sink(tmp_path / f"map{suffix}", PLACES["utm"], LEGEND) as sink:
+        sink.write(whole(SHAPE), ids)
+    assert sink.counts.tolist() == [(ids == i).sum() for i in (0, 1, 2, IGNORED)]
+
+
+GRIDS = {
+    "coarser": GeoBox(
+        (300, 211), PLACES["utm"].affine * Affine.translation(-3, 5.3) * Affine.scale(2.7, 2.4), "EPSG:32633"
+    ),
+    "turned": GeoBox((400, 300), PLACES["utm"].affine * Affine.rotation(20), "EPSG:32633"),
+    "elsewhere": PLACES["utm"].pad(9).to_crs("EPSG:4326"),
+}
+
+
+@suffixes
+@pytest.mark.parametrize("grid_", GRIDS.values(), ids=GRIDS)
+def test_a_map_is_brought_to_another_grid(tmp_path, suffix, grid_):
+    ids = fabricated_ids()
+    with open_sink(tmp_path / f"map{suffix}", PLACES["utm"], LEGEND, grid=grid_) as sink:
+        for window in grid(whole(SHAPE), 97):
+            sink.write(window, ids[window.slices])
+    expected = warp(array_scene(LEGEND.values(ids), geobox=PLACES["utm"]), grid_, nearest=True).read()
+    with rasterio.open(tmp_path / f"map{suffix}") as file:
+        numbers = file.read(1)
+        assert file.transform.almost_equals(grid_.affine, 1e-9)
+        assert file.crs == rasterio.CRS.from_user_input(str(grid_.crs))
+    assert expected.valid.mean() > 0.1
+    np.testing.assert_array_equal(numbers, np.where(expected.valid, expected.pixels[0], IGNORED))
+    assert sink.counts.sum() == numbers.size
+
+
+def test_a_grid_without_crs_stays_without(tmp_path):
+    ids = fabricated_ids()
+    double = GeoBox((1400, 1060), Affine.scale(0.5), None)
+    with open_sink(tmp_path / "map.tif", PLACES["nowhere"], LEGEND, grid=double) as sink:
+        sink.write(whole(SHAPE), ids)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.crs is None
+        np.testing.assert_array_equal(file.read(1), np.kron(LEGEND.values(ids), np.ones((2, 2), np.uint8)))
+
+
+@pytest.mark.parametrize("suffix", SCORES)
+@pytest.mark.parametrize("names", [("confidence",), ("a", "b", "Bäche & Seen"), ("a", "b", "c", "d", "e")])
+def test_scores_come_back_as_they_were_written(tmp_path, suffix, names):
+    scores = np.random.default_rng(0).integers(0, 256, (len(names), *SHAPE)).astype(np.uint8)
+    files = []
+    for seed, block in ((0, 97), (1, 200)):
+        path = tmp_path / str(seed) / f"scores{suffix}"
+        windows = list(grid(whole(SHAPE), block))
+        random.Random(seed).shuffle(windows)
+        with open_scores(path, PLACES["utm"], names, tags={"MODEL": "test"}) as sink:
+            for window in windows:
+                sink.write(window, scores[:, *window.slices])
+        files.append(contents(path.parent))
+    assert files[0] == files[1]
+    assert [*files[0]] == [path.name]
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(), scores)
+        assert file.descriptions == names
+        assert (set(file.nodatavals), {*file.dtypes}) == ({IGNORED}, {"uint8"})
+        assert not {"alpha", "red"} & {c.name for c in file.colorinterp}
+        assert file.transform == PLACES["utm"].affine
+        assert file.tags()["MODEL"] == "test"
+        assert "0 to 254" in file.tags()["SAT2MAP_SCORES"]
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.overviews(1) == [2]
+
+
+def test_overviews_of_scores_are_averages_of_what_there_is(tmp_path):
+    scores = np.full((2, 600, 600), IGNORED, np.uint8)
+    scores[:, ::2, ::2], scores[1, 1::2, ::2] = 100, 50
+    place = GeoBox((600, 600), PLACES["utm"].affine, "EPSG:32633")
+    with open_scores(tmp_path / "scores.tif", place, "ab") as sink:
+        sink.write(whole((600, 600)), scores)
+    with rasterio.open(tmp_path / "scores.tif", overview_level=0) as file:
+        assert [set(np.unique(band)) for band in file.read()] == [{100}, {75}]
+
+
+def test_scores_must_fit(tmp_path):
+    with pytest.raises(OutputError, match=r"ends in '\.png'\. .*\.tif"):
+        open_scores(tmp_path / "scores.png", PLACES["utm"], LEGEND.names)
+    with open_scores(tmp_path / "scores.tif", PLACES["utm"], LEGEND.names) as sink:
+        for block in (np.zeros((2, *SHAPE), np.uint8), np.zeros((3, *SHAPE), np.float32), np.zeros(SHAPE, np.uint8)):
+            with pytest.raises(ValueError, match="does not fit"):
+                sink.write(whole(SHAPE), block)
 
 
 def test_png_has_a_world_file_of_pixel_centres(tmp_path):
@@ -227,7 +397,7 @@ def test_png_has_a_world_file_of_pixel_centres(tmp_path):
 
 
 def test_a_large_png_is_refused_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(png, "MOST_PIXELS", 1000)
+    monkeypatch.setitem(SINKS, ".png", SINKS[".png"]._replace(most_pixels=1000))
     with pytest.raises(OutputError, match=r"530 x 700 pixels is too large for a PNG, .* 1,000 pixels.*\.tif"):
         open_sink(tmp_path / "map.png", PLACES["utm"], LEGEND)
     assert not list(tmp_path.iterdir())

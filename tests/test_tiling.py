@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sat2map.errors import BadOption
-from sat2map.tiling import Tiling, Window, chunks, grid, whole
+from sat2map.tiling import Tiling, Window, chunks, grid, ramp
 
 sides = st.integers(1, 90)
 
@@ -20,42 +20,66 @@ def windows(draw):
     return Window(*(draw(st.integers(-40, 60)) for _ in "rc"), *(draw(st.integers(0, 50)) for _ in "hw"))
 
 
-@given(tilings(), sides, sides)
-def test_weights_sum_to_one_at_every_pixel(tiling, height, width):
-    total = np.zeros((height + tiling.size, width + tiling.size))
-    for window in tiling.windows((height, width)):
-        total[window.slices] += tiling.weights((height, width), window)
-    np.testing.assert_allclose(total[:height, :width], 1, atol=1e-6)
+@given(tilings(), sides)
+def test_cells_cover_a_side_once_and_lie_in_their_windows(tiling, length):
+    axis = tiling.axis(length)
+    cells = [axis.cell(i) for i in range(len(axis.starts))]
+    assert [p for first, end in cells for p in range(first, end)] == list(range(length))
+    for i, start in enumerate(axis.starts):
+        assert start <= axis.reach(i)[0] and axis.reach(i)[1] <= max(start + axis.size, length)
+        assert start >= 0 and (start + axis.size <= length or len(axis.starts) == 1)
 
 
-@given(tilings(), sides, sides)
-def test_windows_lie_inside_a_scene_that_is_large_enough(tiling, height, width):
-    for window in tiling.windows((height, width)):
-        assert window.row >= 0 and window.col >= 0
-        assert window.bottom <= max(height, tiling.size) and window.right <= max(width, tiling.size)
+@given(tilings(), sides)
+def test_a_seam_ends_where_its_cell_does_or_before(tiling, length):
+    """So that no pixel lies in two seams, and at most two windows along a side see it."""
+    axis = tiling.axis(length)
+    for i in range(1, len(axis.starts)):
+        assert axis.reach(i - 1)[1] <= axis.cell(i)[1]
 
 
-@given(tilings(), sides, sides, windows())
-def test_windows_over_a_part_are_those_with_weight_there(tiling, height, width, part):
-    part = part.intersect(whole((height, width)))
-    if part.empty:
-        return
-    chosen = set(tiling.windows((height, width), part))
-    for window in tiling.windows((height, width)):
-        common = window.intersect(part)
-        inside = tiling.weights((height, width), window)[common.within(window).slices]
-        assert (window in chosen) or not inside.any()
+@given(tilings(), sides, st.data())
+def test_windows_over_a_part_are_those_with_weight_there(tiling, length, data):
+    axis = tiling.axis(length)
+    first = data.draw(st.integers(0, length - 1))
+    end = data.draw(st.integers(first + 1, length))
+    reaching = [i for i in range(len(axis.starts)) if axis.reach(i)[0] < end and axis.reach(i)[1] > first]
+    assert list(axis.over(first, end)) == reaching
 
 
-@given(tilings(), sides, sides, windows())
-def test_no_window_is_read_in_vain(tiling, height, width, part):
-    """A window that is chosen has weight, but for the last bits of a ramp, which round to nothing."""
-    part = part.intersect(whole((height, width)))
-    if part.empty:
-        return
-    for window in tiling.windows((height, width), part):
-        reach = window.intersect(part.pad(1))
-        assert not reach.empty
+@given(st.integers(0, 60))
+def test_ramps_of_both_sides_sum_to_one(width):
+    rising = ramp(width)
+    np.testing.assert_allclose(rising + rising[::-1], 1, atol=1e-6)
+    assert (np.diff(rising) > 0).all()
+
+
+@given(tilings(), sides, sides, st.integers(1, 99), st.integers(1, 99))
+def test_blocks_are_whole_cells_and_cover_the_scene_once(tiling, height, width, tall, wide):
+    held = np.zeros((height, width), int)
+    rows, cols = ({axis.cell(i)[0] for i in range(len(axis.starts))} for axis in map(tiling.axis, (height, width)))
+    for block in tiling.blocks((height, width), tall, wide):
+        held[block.slices] += 1
+        assert block.row in rows and block.col in cols
+    assert (held == 1).all()
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([32, 48]))
+def test_a_fitted_window_costs_no_more_than_the_plain_one(height, width, unit):
+    def cost(tiling):
+        return len(tiling.axis(height).starts) * len(tiling.axis(width).starts) * tiling.size**2
+
+    plain = Tiling(768, 64)
+    fitted = plain.fitted((height, width), unit)
+    assert fitted.size % unit == 0 and fitted.overlap == 64
+    assert cost(fitted) <= cost(plain)
+
+
+def test_a_window_is_chosen_that_just_covers_the_scene():
+    assert len(Tiling(1024, 64).axis(8192).starts) == 9
+    fitted = Tiling(1024, 64).fitted((8192, 8192), 32)
+    count = len(fitted.axis(8192).starts)
+    assert (count * fitted.size) ** 2 < 1.25 * 8192**2
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (8, 5), (8, -1)])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sat2map.demonstration import demo as demo
     from sat2map.evaluation import evaluate as evaluate
     from sat2map.inspection import inspect as inspect
+    from sat2map.learning.quantization import export as export
     from sat2map.mapmodel import load_model as load_model
     from sat2map.polygons import polygonize as polygonize
     from sat2map.prediction import predict as predict
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "demo": "demonstration",
     "evaluate": "evaluation",
+    "export": "learning.quantization",
     "inspect": "inspection",
     "load_model": "mapmodel",
     "open_scene": "scenes",

@@ -139,27 +139,60 @@ def predict(
     model: Path,
     polygons: Path | None = None,
     picture: Path | None = None,
+    scores: Path | None = None,
+    confidence: Path | None = None,
+    json: bool = False,
     overwrite: bool = False,
     options: Predicting = PredictOptions(),
 ) -> None:
-    """Turn a scene into a map.
+    """Turn a scene into a map, or each of many scenes into its own.
+
+    Interrupted at any moment, the same command goes on where it was and makes the same map.
 
     Args:
-        scene: An image file, a URL, or a folder or pattern of tiles.
-        map: The map to write: .tif or .png.
+        scene: An image file, a URL, a STAC item, or a folder or pattern of tiles.
+        map: The map to write: .tif or .png. A folder: each file of SCENE, a folder or a pattern, gets a map there.
         model: The run that trained it, or its model folder.
-        polygons: Also write the map's polygons: .gpkg, .geojson, .shp or .parquet.
+        polygons: Also write the map's polygons: .gpkg, .fgb, .geojson, .shp or .parquet.
         picture: Also draw the map beside its image: .png.
-        overwrite: Replace files that are there.
+        scores: Also write the probabilities of all classes: .tif.
+        confidence: Also write the largest of them; polygons then tell its mean: .tif.
+        json: Print JSON.
+        overwrite: Replace files that are there, and begin an unfinished map anew.
     """
     from sat2map.prediction import predict as turn
+    from sat2map.prediction import predict_all
 
-    made = turn(scene, map, model=model, polygons=polygons, picture=picture, overwrite=overwrite, **asdict(options))
-    total = sum(made.counts.values())
-    shares = ", ".join(f"{name} {count / max(total, 1):.1%}" for name, count in made.counts.items())
-    _say(f"{made.runtime}: {total + made.invalid:,} pixels, {made.invalid:,} without data. {shares}")
-    also = "".join(f", {what} in {path}" for what, path in (("polygons", polygons), ("picture", picture)) if path)
-    _say(f"Map in {made.map}{also}")
+    words: dict[str, Any] = {"model": model, "overwrite": overwrite, **asdict(options)}
+    beside: dict[str, Any] = {"polygons": polygons, "picture": picture, "scores": scores, "confidence": confidence}
+    many = map.is_dir() or (not map.suffix and any(sign in scene for sign in "*?["))
+    if many and any(beside.values()):
+        raise BadOption(
+            "--polygons, --picture, --scores and --confidence go with one map. Name a MAP that ends in .tif or .png."
+        )
+    made = predict_all(scene, map, **words) if many else [turn(scene, map, **beside, **words)]
+    if json:
+        _console().print_json(data=[one.to_json() for one in made])
+        return
+    for one in made:
+        _say(one.summary())
+    also = "".join(f", {what} in {path}" for what, path in beside.items() if path)
+    _say(f"{len(made)} maps in {map}" if many else f"Map in {map}{also}")
+
+
+@app.command
+def export(run: Path, /) -> int:
+    """Add a graph in int8 to a trained model, for `predict --precision int8` on a processor.
+
+    Exit code 1 if it draws another map than float32 does: then it is not kept.
+
+    Args:
+        run: The run; its imagery has to be where it was.
+    """
+    made = sat2map.export(run)
+    verdict = f"kept in {made.model}" if made.kept else "less than 99.5%, so it is not kept"
+    _say(f"int8 gives {made.agreement:.2%} of the validation pixels the class of float32: {verdict}")
+    return 0 if made.kept else 1
 
 
 @app.command
@@ -171,21 +204,34 @@ def polygonize(
     classes: tuple[str, ...] = (),
     min_area: float | None = None,
     simplify: float | None = None,
+    square: tuple[str, ...] = (),
+    confidence: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Turn a class map into polygons.
 
     Args:
         map: A class map.
-        polygons: The file to write: .gpkg, .geojson, .shp or .parquet.
+        polygons: The file to write: .gpkg, .fgb, .geojson, .shp or .parquet.
         classes: Names of the classes to keep; all if none is given.
         min_area: Leave out polygons smaller than this, in square metres (pixels if the map has no CRS).
         simplify: Smooth the steps of the pixels by about this length, in map units.
+        square: Names of classes, such as buildings, whose outlines become right-angled.
+        confidence: A raster of confidences, whose mean over each polygon becomes a column.
         overwrite: Replace a file that is there.
     """
     from sat2map.polygons import polygonize as trace
 
-    made = trace(map, polygons, classes=classes, min_area=min_area, simplify=simplify, overwrite=overwrite)
+    made = trace(
+        map,
+        polygons,
+        classes=classes,
+        min_area=min_area,
+        simplify=simplify,
+        square=square,
+        confidence=confidence,
+        overwrite=overwrite,
+    )
     _say(f"Polygons in {made}")
 
 

@@ -3,6 +3,7 @@
 Sat2mapError            exit code 1: something failed that the user did not cause
 ├── MissingExtra        an optional part of the package is not installed   (also ImportError)
 ├── TrainingFailed      the loss left the numbers, a worker died           (also RuntimeError)
+├── WorkerLost          the processes of a cluster died again and again    (also RuntimeError)
 └── UserError           exit code 2: the call or the data need a change    (also ValueError)
     ├── BadOption       an option whose value cannot be used
     ├── UnknownName     a name that stands in no table
@@ -33,6 +34,10 @@ class MissingExtra(Sat2mapError, ImportError):
 
 class TrainingFailed(Sat2mapError, RuntimeError):
     """Training cannot go on."""
+
+
+class WorkerLost(Sat2mapError, RuntimeError):
+    """Processes that computed for this one died."""
 
 
 class UserError(Sat2mapError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from sat2map.files import record, whole_folder, write_json
 from sat2map.legend import IGNORED, Legend
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.metrics import Scores, confusion, scores_of, unscored
-from sat2map.options import EvaluateOptions, PredictOptions, ReadOptions, part_of
+from sat2map.options import EvaluateOptions, ReadOptions, RuntimeOptions, part_of
 from sat2map.pictures import class_picture, confusion_picture, sample_sheet, to_rgb
-from sat2map.prediction import Predictor, open_predictor
+from sat2map.predictor import Predictor, predictors
 from sat2map.progress import track
 from sat2map.reports import Example, Overview, Report, write_report
 from sat2map.runs import RunFolder, command
+from sat2map.scenes import Scene
 from sat2map.sources import Finding, Pair, Source, open_source
 from sat2map.splits import Area, Split, check_split, read_split
 from sat2map.tiling import Window, grid, whole
@@ -32,6 +33,9 @@ PATCH = 256
 
 SHOWN = 4
 """How many best and worst patches are shown."""
+
+BLOCK = 2048
+"""Side in pixels of the blocks in which ground is scored."""
 
 OVERVIEW = 2048
 """Largest side in pixels of the map that is shown over its image."""
@@ -126,8 +130,8 @@ def evaluate(
     opened = open_source(source, _reading(loaded, source, options))
     areas = _areas(loaded, opened, options.split)
     to_ids, findings = _match(opened.legend, loaded.output.legend)
-    predictor = open_predictor(loaded, part_of(PredictOptions, options))
-    tally = _tally(predictor, opened, areas, to_ids, options.block)
+    predictor = predictors(loaded, part_of(RuntimeOptions, options))
+    tally = _tally(predictor, opened, areas, to_ids, loaded.output.legend)
     if not tally.matrix.sum():
         raise SourceError(f"The part {options.split!r} of {source} holds no labelled pixel to score.")
     overview = _overview(predictor, opened, tally)
@@ -216,14 +220,16 @@ def _leaks(model: MapModel, part: str) -> list[Finding]:
     return []
 
 
-def _tally(predictor: Predictor, source: Source, areas: Sequence[Area], to_ids: np.ndarray, block: int) -> Tally:
+def _tally(
+    predictor: Callable[[Scene], Predictor], source: Source, areas: Sequence[Area], to_ids: np.ndarray, legend: Legend
+) -> Tally:
     pairs = {pair.name: pair for pair in source.pairs}
-    tally = Tally(predictor.model.output.legend)
-    blocks = [(pairs[area.pair], window) for area in areas for window in grid(area.window, block)]
+    tally = Tally(legend)
+    blocks = [(pairs[area.pair], window) for area in areas for window in grid(area.window, BLOCK)]
     for pair, window in track(blocks, "Evaluating", len(blocks)):
         truth = to_ids[pair.target.read(window).pixels[0]]
         if (truth != IGNORED).any():
-            predicted, _ = predictor.block(pair.image, window)
+            predicted, _ = predictor(pair.image).block(pair.image, window)
             tally.add(pair, window, truth, predicted)
     return tally
 
@@ -268,12 +274,12 @@ def _examples(patches: Sequence[Patch], legend: Legend) -> Iterator[Example]:
         )
 
 
-def _overview(predictor: Predictor, source: Source, tally: Tally) -> Overview:
+def _overview(predictor: Callable[[Scene], Predictor], source: Source, tally: Tally) -> Overview:
     """Map the picture on which most was scored, or the upper left part of a large one."""
     name = max(tally.scenes, key=lambda n: int(tally.scenes[n].sum()))
     image = next(pair.image for pair in source.pairs if pair.name == name)
     window = whole(image.shape).intersect(Window(0, 0, OVERVIEW, OVERVIEW))
-    ids, _ = predictor.block(image, window)
+    ids, _ = predictor(image).block(image, window)
     scored = tally.scenes[name].sum() / (window.height * window.width)
     caption = f"{name}, rows 0 to {window.height}, columns 0 to {window.width}."
     if scored < 0.5:

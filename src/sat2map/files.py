@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or on POSIX the names in a folder, would survive a power cut."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -51,3 +63,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
             item.replace(path / item.name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Give an empty folder for temporary files, which goes when the block ends; what a killed process left goes now."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from sat2map.errors import BadOption, ModelError
 from sat2map.files import record
 from sat2map.progress import track_map
-from sat2map.raster import Raster
+from sat2map.raster import Raster, ground_size
 from sat2map.scenes import Scene
 from sat2map.sources.opening import on_grid
 from sat2map.tiling import Window, grid
@@ -37,6 +38,7 @@ class Inputs:
         dtype: The training pixels' type.
         resolution: Pixel size in map units, if images were resampled to one.
         resize: Length in pixels of the shorter side, if images were resized to one.
+        ground: Side in metres of the training pixels, in the middle of their range; None without georeference.
     """
 
     bands: tuple[str, ...]
@@ -47,14 +49,24 @@ class Inputs:
     dtype: str
     resolution: float | None = None
     resize: int | None = None
+    ground: float | None = None
+
+    @property
+    def constants(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is subtracted from each band and what it is then multiplied by, both `(bands, 1, 1)` float32."""
+        mean = np.array(self.mean, np.float32)[:, None, None]
+        return mean, (1 / np.array(self.std))[:, None, None].astype(np.float32)
 
     def apply(self, raster: Raster) -> np.ndarray:
         """Return `(bands, height, width)` float32 with mean 0 and deviation 1; pixels that are not valid are 0."""
-        mean = np.array(self.mean, np.float32)[:, None, None]
-        scale = (1 / np.array(self.std))[:, None, None].astype(np.float32)
-        scaled: np.ndarray = (raster.pixels.astype(np.float32) - mean) * scale
-        if not raster.valid.all():
-            scaled[:, ~raster.valid] = 0
+        return self.scale(raster.pixels, raster.valid)
+
+    def scale(self, pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Do what `apply` does for pixels `(bands, height, width)` and validity `(height, width)`."""
+        mean, factor = self.constants
+        scaled: np.ndarray = (pixels.astype(np.float32) - mean) * factor
+        if not valid.all():
+            scaled[:, ~valid] = 0
         return scaled
 
     def choose(self, scene: Scene) -> tuple[int, ...]:
@@ -136,6 +148,7 @@ def fit_inputs(
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     scene = chosen[0][0]
+    sizes = [size for size in (ground_size(scene.geobox) for scene, _ in chosen) if size is not None]
     return Inputs(
         bands=tuple(scene.bands[i] for i in indexes),
         indexes=tuple(indexes),
@@ -145,6 +158,7 @@ def fit_inputs(
         dtype=scene.dtype,
         resolution=resolution,
         resize=resize,
+        ground=median(sizes) if sizes else None,
     )
 
 

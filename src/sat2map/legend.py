@@ -22,6 +22,9 @@ from sat2map.errors import SourceError
 IGNORED = 255
 """The id of pixels that have no label, or no data: never a class."""
 
+CERTAIN = 254
+"""What stands for a probability of 1 in rasters of probabilities, in which `IGNORED` is no data."""
+
 IGNORED_NAMES = ("unlabeled", "unlabelled", "void", "ignore", "ignored")
 """Class names that are not learnt unless the user says otherwise."""
 

@@ -6,20 +6,29 @@ and `graph.xml` + `graph.bin`, the exported network. All of it is data: loading 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sat2map.errors import ModelError
 from sat2map.files import write_json
 from sat2map.inputs import Inputs
+from sat2map.legend import IGNORED
 from sat2map.outputs import Classes
 from sat2map.tiling import Tiling
 
 FORMAT = 1
 """Raised when a model of this version could not be read by an older package."""
+
+LARGEST = 1 << 20
+"""No window or layer is so large; what a damaged file claims can be."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ class MapModel:
         tiling: The windows it sees, and how they overlap.
         provenance: How it was trained: the call, the environment, the scores on validation.
         folder: Where weights and graph lie.
+        unit: The graph takes windows whose sides are multiples of this; None: only those of the tiling.
+        int8_agreement: Share of validation pixels to which the graph in int8, if there is one, gives float32's class.
     """
 
     inputs: Inputs
@@ -58,6 +69,8 @@ class MapModel:
     tiling: Tiling
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
     folder: Path = Path()
+    unit: int | None = None
+    int8_agreement: float | None = None
 
     @property
     def weights(self) -> Path:
@@ -69,15 +82,47 @@ class MapModel:
         """The file of the exported network."""
         return self.folder / "graph.xml"
 
+    @property
+    def int8_graph(self) -> Path:
+        """The file of the exported network in whole numbers of 8 bits."""
+        return self.folder / "graph_int8.xml"
+
+    @cached_property
+    def id(self) -> str:
+        """Twelve characters by which this model is known: they change with each byte of it."""
+        return hashlib.sha256((self.folder / "model.json").read_bytes()).hexdigest()[:12]
+
+    def check(self) -> None:
+        """Make sure that weights and graph are those the model was saved with.
+
+        Raises:
+            ModelError: A file was changed or damaged since.
+        """
+        stored = json.loads((self.folder / "model.json").read_text()).get("sha256", {})
+        found = self._digests()
+        for name in sorted(stored.keys() & found.keys()):
+            if stored[name] != found[name]:
+                raise ModelError(
+                    f"{self.folder / name} was changed or damaged since the model was saved. Copy the model anew."
+                )
+
+    def _digests(self) -> dict[str, str]:
+        graphs = (self.graph, self.int8_graph)
+        files = (self.weights, *graphs, *(graph.with_suffix(".bin") for graph in graphs))
+        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}
+
     def save(self) -> None:
-        """Write `model.json` into the model's folder."""
+        """Write `model.json` into the model's folder; weights and graph have to be there already."""
         facts = {
             "format": FORMAT,
             "inputs": self.inputs.to_json(),
             "output": self.output.to_json(),
             "architecture": asdict(self.architecture),
             "tiling": asdict(self.tiling),
+            "unit": self.unit,
+            "int8_agreement": self.int8_agreement,
             "provenance": dict(self.provenance),
+            "sha256": self._digests(),
         }
         write_json(self.folder / "model.json", facts)
 
@@ -95,20 +140,65 @@ def load_model(path: Path | str) -> MapModel:
         facts = json.loads((folder / "model.json").read_text())
         if facts["format"] > FORMAT:
             raise ModelError(f"The model in {folder} was made by a newer sat2map. Update with: pip install -U sat2map")
-        return MapModel(
+        model = MapModel(
             inputs=Inputs.from_json(facts["inputs"]),
             output=Classes.from_json(facts["output"]),
             architecture=Architecture(**facts["architecture"]),
             tiling=Tiling(**facts["tiling"]),
             provenance=facts["provenance"],
             folder=folder,
+            unit=facts.get("unit"),
+            int8_agreement=facts.get("int8_agreement"),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
+        _check_facts(model, facts)
+    except ModelError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{folder / 'model.json'} is damaged ({error!r}). Train again, or copy the model anew."
+            f"{folder / 'model.json'} is damaged ({_short(error)}). Train again, or copy the model anew."
         ) from None
+    return model
+
+
+def _check_facts(model: MapModel, facts: Mapping[str, Any]) -> None:
+    """Refuse what would fail at the first window only.
+
+    Raises:
+        ValueError: With the name of the fact that cannot be.
+    """
+    inputs, made, tiling = model.inputs, model.architecture, model.tiling
+    bands, classes = len(inputs.bands), model.output.legend.classes
+    sound = {
+        "bands": bands > 0 and all(isinstance(name, str) for name in inputs.bands),
+        "indexes": len(inputs.indexes) == bands and all(_is_count(i, 0, inputs.of) for i in inputs.indexes),
+        "mean": len(inputs.mean) == bands and bool(np.isfinite(np.array(inputs.mean, np.float32)).all()),
+        "std": len(inputs.std) == bands and all(1e-30 < std < 1e30 for std in inputs.std),
+        "dtype": isinstance(inputs.dtype, str) and np.dtype(inputs.dtype).kind in "buif",
+        "resolution": inputs.resolution is None or 0 < inputs.resolution < math.inf,
+        "resize": inputs.resize is None or _is_count(inputs.resize),
+        "ground": inputs.ground is None or 0 < inputs.ground < math.inf,
+        "legend": bool(classes) and all(_is_count(c.value, 0, IGNORED) for c in classes),
+        "network": isinstance(made.network, str) and isinstance(made.encoder, str),
+        "width": made.width is None or _is_count(made.width),
+        "scale": 0 < made.scale < math.inf,
+        "tiling": _is_count(tiling.size) and _is_count(tiling.overlap, 0),
+        "unit": model.unit is None or _is_count(model.unit),
+        "int8_agreement": model.int8_agreement is None or 0 <= model.int8_agreement <= 1,
+        "provenance": isinstance(model.provenance, Mapping),
+        "sha256": isinstance(facts.get("sha256", {}), Mapping),
+    }
+    wrong = [name for name, holds in sound.items() if not holds]
+    if wrong:
+        raise ValueError(f"{wrong[0]} cannot be as it says")
+
+
+def _is_count(value: object, least: int = 1, end: int = LARGEST) -> bool:
+    return isinstance(value, int) and least <= value < end
+
+
+def _short(error: Exception) -> str:
+    text = repr(error)
+    return text if len(text) < 200 else f"{text[:200]} ..."
 
 
 def _why(path: Path) -> str:

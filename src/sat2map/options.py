@@ -6,6 +6,7 @@ Plain frozen data; nothing here imports more than the standard library, so that 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar, cast
 
@@ -188,33 +189,65 @@ class TrainOptions(ReadOptions, SplitOptions, LearnOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions:
-    """How a model is run over scenes.
+class RuntimeOptions:
+    """How a network is run over scenes.
 
     Attributes:
-        window: Side in pixels of the windows the network sees; the model's own if not given.
+        window: Side in pixels of the windows the network sees; chosen for the scene if not given.
         overlap: Width in pixels over which neighbouring windows are blended; the model's own if not given.
-        batch: Windows in a step of the network.
-        block: Side in pixels of the blocks in which a scene is computed.
+        batch: Windows in a step of the network; what suits the device if not given.
         runtime: What runs the network; `auto` takes OpenVINO on a processor, torch on a GPU.
         precision: `auto` takes bf16 where the processor is made for it.
+        tta: Show each window mirrored (`flips`), or turned too (`d4`), and average: better, and 4 or 8 times slower.
     """
 
     window: int | None = None
     overlap: int | None = None
-    batch: int = 4
-    block: int = 2048
+    batch: int | None = None
     runtime: Literal["auto", "openvino", "torch"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    tta: Literal["none", "flips", "d4"] = "none"
 
     def __post_init__(self) -> None:
         check_positive(self, "window", "batch")
-        if self.block < 8:
-            raise BadOption(f"--block is {self.block}; blocks of less than 8 pixels never come to an end.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(ReadOptions, PredictOptions):
+class PredictOptions(RuntimeOptions):
+    """How a scene becomes a map.
+
+    Attributes:
+        memory: About how much memory to use, such as 2GB; wide scenes are cut into columns to keep to it.
+        block: Side in pixels of the blocks of work; as large as the memory allows if not given.
+        aoi: A vector file: only the ground inside its polygons is mapped.
+        bands: Which bands of the scene the model's bands are, by name or by number from 1.
+        resample: Bring the scene to the model's resolution first; the map is on that grid, or on the scene's own.
+        keep_going: Parts that cannot be read become nodata and are listed.
+        engine: Where blocks are computed.
+        workers: How many processes compute, with the engine `ray`; as many as there is room for if not given.
+        address: The Ray cluster to use; a local one is started if not given.
+    """
+
+    memory: str = "4GB"
+    block: int | None = None
+    aoi: str | None = None
+    bands: tuple[str, ...] = ()
+    resample: Literal["no", "model", "scene"] = "no"
+    keep_going: bool = False
+    engine: Literal["local", "ray"] = "local"
+    workers: int | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "block", "workers")
+        if self.block is not None and self.block < 8:
+            raise BadOption(f"--block is {self.block}; blocks of less than 8 pixels never come to an end.")
+        bytes_of(self.memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(ReadOptions, RuntimeOptions):
     """How a model is scored.
 
     Attributes:
@@ -224,8 +257,21 @@ class EvaluateOptions(ReadOptions, PredictOptions):
     split: Literal["test", "val", "train", "all"] = "test"
 
     def __post_init__(self) -> None:
-        for part in (ReadOptions, PredictOptions):
+        for part in (ReadOptions, RuntimeOptions):
             part.__post_init__(self)
+
+
+def bytes_of(text: str) -> int:
+    """Return how many bytes are meant by a text such as `512MB`, `2GB` or `1.5 GiB`.
+
+    Raises:
+        BadOption: It is no amount of memory.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
+    if match is None or not float(match[1]):
+        raise BadOption(f"--memory is {text!r}; it must be an amount such as 512MB or 2GB.")
+    unit = 1024 if match[3] else 1000
+    return int(float(match[1]) * unit ** " KMGT".index(match[2].upper() or " "))
 
 
 def check_positive(options: object, *names: str) -> None:

@@ -1,108 +1,34 @@
-"""From a scene to a map: the scene's lattice of windows, block by block, into a sink.
-
-A block is computed from whole windows of the lattice that belongs to the scene, added up in the lattice's order. So it
-can be computed alone, in any order, and the map does not depend on how the scene was cut into blocks.
-"""
+"""The verb `predict`: a scene, or many, into maps that are there completely or can be gone on with."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sat2map.errors import OutputError
+from sat2map.engines import ENGINES
+from sat2map.errors import OutputError, SceneError
+from sat2map.jobs import Job
 from sat2map.legend import Legend
-from sat2map.mapmodel import MapModel, load_model
 from sat2map.options import PredictOptions
 from sat2map.pictures import map_picture, to_rgb
 from sat2map.polygons import WRITERS, polygonize
-from sat2map.progress import track
-from sat2map.runtimes import Runtime, open_runtime
-from sat2map.scenes import Scene, open_scene
+from sat2map.progress import track_pixels
+from sat2map.scenes import Scene, image_files
 from sat2map.scenes.gdal import open_gdal
 from sat2map.scenes.overview import overview
-from sat2map.sinks import SINKS, check_destination, open_sink
-from sat2map.tiling import Tiling, Window, chunks, grid, whole
+from sat2map.sinks import SCORES, SINKS, Sink, check_destination, open_scores, open_sink
+from sat2map.tiling import Window
 
 log = logging.getLogger(__name__)
 
 PICTURED = 2048
 """Largest side in pixels of what is drawn in a picture of the map."""
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A model that is ready to compute blocks of scenes.
-
-    Args:
-        model: What pixels mean and what scores mean.
-        tiling: The windows the network sees.
-        runtime: Runs the network on `batch` windows at a time.
-        batch: See `runtime`.
-    """
-
-    model: MapModel
-    tiling: Tiling
-    runtime: Runtime
-    batch: int
-
-    def block(self, scene: Scene, block: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Compute one block of a scene.
-
-        Returns:
-            Class ids `(height, width)` uint8, `IGNORED` where the scene holds no data; and validity, bool.
-        """
-        windows = list(self.tiling.windows(scene.shape, block))
-        place = _hull(windows)
-        read = scene.read(place, self.model.inputs.choose(scene))
-        scores = np.zeros((self.model.output.channels, *block.shape), np.float32)
-        image = self.model.inputs.apply(read)
-        seen = [w for w in windows if read.valid[w.within(place).slices].any()]
-        for window, probabilities in self._probabilities(image, place, seen):
-            common = window.intersect(block)
-            rows, cols = common.within(window).slices
-            weights = self.tiling.weights(scene.shape, window)[rows, cols]
-            scores[:, *common.within(block).slices] += probabilities[:, rows, cols] * weights
-        valid = read.valid[block.within(place).slices]
-        return self.model.output.decode(scores, valid), valid
-
-    def _probabilities(
-        self, image_CHW: np.ndarray, place: Window, windows: Sequence[Window]
-    ) -> Iterator[tuple[Window, np.ndarray]]:
-        """Yield each window with its probabilities `(K, size, size)`, in order; batches have a fixed shape."""
-        x_NCHW = np.zeros((self.batch, len(image_CHW), self.tiling.size, self.tiling.size), np.float32)
-        for chunk in chunks(windows, self.batch):
-            for x_CHW, window in zip(x_NCHW, chunk, strict=False):
-                x_CHW[:] = image_CHW[:, *window.within(place).slices]
-            yield from zip(chunk, self.runtime(x_NCHW), strict=False)
-
-
-def open_predictor(model: MapModel, options: PredictOptions) -> Predictor:
-    """Open a model for prediction.
-
-    Raises:
-        ModelError: It does not run on windows of this size, or lacks what the runtime needs.
-    """
-    tiling = replace(
-        model.tiling,
-        size=options.window or model.tiling.size,
-        overlap=_overlap(model.tiling, options),
-    )
-    runtime = open_runtime(
-        model, batch=options.batch, size=tiling.size, runtime=options.runtime, precision=options.precision
-    )
-    return Predictor(model, tiling, runtime, options.batch)
-
-
-def _overlap(tiling: Tiling, options: PredictOptions) -> int:
-    """Return the overlap that is given, or the model's own, in windows of another size in proportion."""
-    if options.overlap is not None:
-        return options.overlap
-    return tiling.overlap * (options.window or tiling.size) // tiling.size
 
 
 @dataclass(frozen=True)
@@ -114,12 +40,32 @@ class Prediction:
         runtime: What ran the network, in words.
         counts: Pixels of each class in the map.
         invalid: Pixels without data.
+        unreadable: Parts of the scene that could not be read and are without data for that, with `keep_going`.
+        seconds: How long it took; an interrupted run's share is not counted.
     """
 
     map: Path
     runtime: str
     counts: Mapping[str, int]
     invalid: int
+    unreadable: tuple[Window, ...]
+    seconds: float
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the map."""
+        return sum(self.counts.values()) + self.invalid
+
+    def summary(self) -> str:
+        """Return one line for people."""
+        held = max(self.pixels - self.invalid, 1)
+        shares = ", ".join(f"{name} {count / held:.1%}" for name, count in self.counts.items())
+        rate = f"{self.pixels / 1e6 / max(self.seconds, 1e-3):.2f} Mpx/s"
+        return f"{self.runtime}: {self.pixels:,} pixels, {self.invalid:,} without data, {rate}. {shares}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {**asdict(self), "map": str(self.map), "counts": dict(self.counts), "pixels": self.pixels}
 
 
 def predict(
@@ -129,10 +75,14 @@ def predict(
     model: Path | str,
     polygons: Path | str | None = None,
     picture: Path | str | None = None,
+    scores: Path | str | None = None,
+    confidence: Path | str | None = None,
     overwrite: bool = False,
     **words: Any,
 ) -> Prediction:
     """Turn a scene into a map.
+
+    Interrupted at any moment, the same call goes on where it was, and makes the same file.
 
     Args:
         scene: An image file, a URL, or a folder or pattern of tiles.
@@ -140,38 +90,93 @@ def predict(
         model: A model's folder, or that of the run that trained it.
         polygons: A vector file to write the map's polygons to as well.
         picture: A PNG to draw the map beside its image in.
-        overwrite: Whether files that are there are replaced.
+        scores: A GeoTIFF for the probabilities of all classes, 0 to 254, and 255 where there is no data.
+        confidence: A GeoTIFF for the largest of them, in the same numbers; polygons then tell its mean.
+        overwrite: Whether files that are there are replaced, and an unfinished map is begun anew.
         words: The fields of `PredictOptions`.
 
     Raises:
         UserError: The scene, the model or the destination cannot be used; nothing was written.
     """
+    began = time.monotonic()
     options = PredictOptions(**words)
     target = check_destination(map, SINKS, overwrite=overwrite)
-    for path, endings in ((polygons, WRITERS), (picture, (".png",))):
+    layers = {name: Path(path) for name, path in (("scores", scores), ("confidence", confidence)) if path is not None}
+    for path, endings in ((polygons, WRITERS), (picture, (".png",)), *((path, SCORES) for path in layers.values())):
         if path is not None:
             check_destination(path, endings, overwrite=overwrite)
-    _check_distinct(scene, (map, polygons, picture))
-    loaded = load_model(model)
-    opened = loaded.inputs.on_grid(open_scene(scene))
-    loaded.inputs.choose(opened)
-    if opened.dtype != loaded.inputs.dtype:
-        log.warning("%s holds %s, the model learnt from %s: scaled alike?", scene, opened.dtype, loaded.inputs.dtype)
-    predictor = open_predictor(loaded, options)
-    counts = np.zeros(256, np.int64)
-    blocks = list(grid(whole(opened.shape), options.block))
-    with open_sink(target, opened.geobox, loaded.output.legend, tags=_tags(loaded, predictor)) as sink:
-        for block in track(blocks, "Predicting", len(blocks)):
-            ids, _ = predictor.block(opened, block)
-            counts += np.bincount(ids.ravel(), minlength=256)
-            sink.write(block, ids)
+    _check_distinct(scene, (map, polygons, picture, *layers.values()))
+    job = Job(str(scene), str(model), options, tuple(layers))
+    job.check()
+    unreadable: set[Window] = set()
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(sink) for sink in _open_sinks(job, target, layers, overwrite)]
+        blocks = _remaining(job, sinks)
+        total = sum(block.height * block.width for block in blocks)
+        strips = ENGINES[options.engine](job, blocks)
+        for strip in track_pixels(strips, "Predicting", total, lambda strip: strip.valid.size):
+            for sink, pixels in zip(sinks, (strip.ids, *strip.layers.values()), strict=True):
+                sink.write(strip.window, pixels)
+            unreadable.update(strip.unreadable)
     if polygons is not None:
-        polygonize(target, polygons, overwrite=overwrite)
+        polygonize(target, polygons, confidence=confidence, overwrite=overwrite)
     if picture is not None:
-        _draw(opened, target, loaded.output.legend, Path(picture))
-    names = loaded.output.legend.names
+        _draw(job.scene, target, job.model.output.legend, Path(picture))
+    if unreadable:
+        log.warning("%d parts of %s cannot be read and are nodata: %s", len(unreadable), scene, _listed(unreadable))
+    counts = sinks[0].counts
+    names = job.model.output.legend.names
     held = dict(zip(names, counts[: len(names)].tolist(), strict=True))
-    return Prediction(target, predictor.runtime.description, held, int(counts[-1]))
+    seconds = round(time.monotonic() - began, 3)
+    return Prediction(target, job.description, held, int(counts[-1]), tuple(sorted(unreadable)), seconds)
+
+
+def predict_all(scenes: str, folder: Path | str, **words: Any) -> list[Prediction]:
+    """Turn each of many scenes into a map of its name in a folder; arguments as in `predict`.
+
+    Finished maps stay and are passed over, so that the same call goes on after an interruption.
+
+    Raises:
+        UserError: As in `predict`, or two scenes have one name.
+    """
+    files = [Path(file) for file in image_files(scenes)]
+    targets = [Path(folder) / f"{file.stem}.tif" for file in files]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise SceneError(f"Several scenes are called {target.stem}, so their maps would be one. Rename them.")
+    words.setdefault("overwrite", False)
+    waiting = [(f, t) for f, t in zip(files, targets, strict=True) if words["overwrite"] or not t.exists()]
+    return [predict(file, target, **words) for file, target in waiting]
+
+
+def _open_sinks(job: Job, target: Path, layers: Mapping[str, Path], overwrite: bool) -> Iterator[Sink]:
+    legend, tags, facts = job.model.output.legend, _tags(job), job.facts()
+    grid = job.grid if job.grid != job.scene.geobox else None
+    yield open_sink(target, job.scene.geobox, legend, tags=tags, job=facts, overwrite=overwrite, grid=grid)
+    for name, path in layers.items():
+        bands = legend.names if name == "scores" else (name,)
+        yield open_scores(path, job.scene.geobox, bands, tags=tags, job=facts, overwrite=overwrite, grid=grid)
+
+
+def _remaining(job: Job, sinks: Sequence[Sink]) -> list[Window]:
+    """Return the blocks that are not in all sinks yet."""
+    return [rest for rest in (_rest(job, block, sinks) for block in job.blocks()) if not rest.empty]
+
+
+def _rest(job: Job, block: Window, sinks: Sequence[Sink]) -> Window:
+    """Return what is left of a block: its strips come from top to bottom."""
+    axis = job.tiling.axis(job.scene.shape[0])
+    rows = (axis.cell(i) for i in range(len(axis.starts)))
+    strips = (Window(row, block.col, end - row, block.width).intersect(block) for row, end in rows)
+    left = next(dropwhile(lambda s: s.empty or all(s in sink.done for sink in sinks), strips), None)
+    if left is None:
+        return block._replace(height=0)
+    return Window(left.row, block.col, block.bottom - left.row, block.width)
+
+
+def _listed(windows: Collection[Window]) -> str:
+    places = [f"rows {w.row} to {w.bottom}, columns {w.col} to {w.right}" for w in sorted(windows)[:5]]
+    return "; ".join(places) + ("; ..." if len(windows) > 5 else "")
 
 
 def _check_distinct(scene: Path | str, destinations: Sequence[Path | str | None]) -> None:
@@ -185,10 +190,12 @@ def _check_distinct(scene: Path | str, destinations: Sequence[Path | str | None]
         taken.add(path)
 
 
-def _tags(model: MapModel, predictor: Predictor) -> dict[str, str]:
+def _tags(job: Job) -> dict[str, str]:
+    made = job.model.architecture
     return {
-        "SAT2MAP_NETWORK": f"{model.architecture.network}, {model.architecture.encoder}",
-        "SAT2MAP_WINDOW": f"{predictor.tiling.size}, overlap {predictor.tiling.overlap}",
+        "SAT2MAP_MODEL": job.model.id,
+        "SAT2MAP_NETWORK": f"{made.network}, {made.encoder}",
+        "SAT2MAP_WINDOW": f"{job.tiling.size}, overlap {job.tiling.overlap}",
     }
 
 
@@ -196,9 +203,3 @@ def _draw(scene: Scene, made: Path, legend: Legend, path: Path) -> None:
     """Draw a finished map beside its image."""
     ids = legend.ids_from_values(overview(open_gdal(made, colours=False), PICTURED).pixels[0])
     map_picture(ids, legend, path, rgb=to_rgb(overview(scene, PICTURED), scene.bands))
-
-
-def _hull(windows: Sequence[Window]) -> Window:
-    """Return the window around all of these, in the lattice's order."""
-    first, last = windows[0], windows[-1]
-    return Window(first.row, first.col, last.bottom - first.row, last.right - first.col)

@@ -34,3 +34,16 @@ def track_map(function: Callable[[Item], Result], items: Sequence[Item], what: s
     """Return `function(item)` of all items in order, computed by as many threads as there are processors."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return list(track(threads.map(function, items), what, len(items)))
+
+
+def track_pixels(items: Iterable[Item], what: str, total: int, pixels: Callable[[Item], int]) -> Iterator[Item]:
+    """Yield parts of an image while a bar shows how many of `total` pixels are done, how fast, and the time left."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn()
+    silent = not console.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=silent) as progress:
+        task = progress.add_task(what, total=total, rate="")
+        for item in items:
+            yield item
+            progress.advance(task, pixels(item))
+            progress.update(task, rate=f"{(progress.tasks[0].speed or 0) / 1e6:.2f} Mpx/s")

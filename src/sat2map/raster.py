@@ -5,6 +5,7 @@ A `Raster` never travels without its `GeoBox` (odc-geo) and its validity; a noda
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sat2map.tiling import Window
+
+METRES_PER_DEGREE = 111_195.0
+"""Of a great circle on a sphere of 6,371 km."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +55,14 @@ def is_georeferenced(geobox: GeoBox) -> bool:
 def pixel_size(geobox: GeoBox) -> float:
     """Return the side of a pixel in map units (the root of its area, so also for rotated grids)."""
     return float(abs(geobox.affine.determinant) ** 0.5)
+
+
+def ground_size(geobox: GeoBox) -> float | None:
+    """Return the side of a pixel in metres, in the middle of a geographic grid; None without a CRS."""
+    if geobox.crs is None:
+        return None
+    if not geobox.crs.geographic:
+        return pixel_size(geobox) * float(geobox.crs.proj.axis_info[0].unit_conversion_factor)
+    height, width = geobox.shape
+    _, latitude = geobox.affine * (width / 2, height / 2)
+    return pixel_size(geobox) * METRES_PER_DEGREE * max(math.cos(math.radians(latitude)), 0.0) ** 0.5

@@ -142,7 +142,7 @@ def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolde
     run = RunFolder(path)
     if not run.call.exists():
         raise OutputError(f"There is no run in {path} to go on with. Start one by leaving out --resume.")
-    begun_on, begun = _read_call(run)
+    begun_on, begun = read_call(run)
     if Path(begun_on).resolve() != Path(source).resolve():
         raise BadOption(f"The run in {path} was trained on {begun_on}, not on {source}.")
     changed = {}
@@ -159,8 +159,12 @@ def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolde
     return run, TrainOptions(**{**asdict(begun), **changed, "resume": True})
 
 
-def _read_call(run: RunFolder) -> tuple[str, TrainOptions]:
-    """Return source and options of a run."""
+def read_call(run: RunFolder) -> tuple[str, TrainOptions]:
+    """Return source and options of a run.
+
+    Raises:
+        OutputError: They are damaged.
+    """
     try:
         call = json.loads(run.call.read_text())
         return call["source"], record(TrainOptions, call["options"])

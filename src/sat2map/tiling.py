@@ -7,8 +7,7 @@ the block that is being computed, so the map does not depend on how the work was
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import NamedTuple, TypeVar
 
@@ -87,6 +86,43 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """The windows along one side of a scene, and the seams across which neighbours are blended.
+
+    Two windows share a seam, and no pixel lies in two seams. The pixels from the start of a window's first seam to
+    the start of its last are the window's cell: they are finished as soon as this window and those before it are known.
+
+    Args:
+        length: The scene's side in pixels.
+        size: A window's side in pixels.
+        starts: Where the windows start.
+        seams: The first pixel of each seam; seam `i` lies between windows `i` and `i + 1`.
+        width: The width of a seam in pixels.
+    """
+
+    length: int
+    size: int
+    starts: tuple[int, ...]
+    seams: tuple[int, ...]
+    width: int
+
+    def cell(self, i: int) -> tuple[int, int]:
+        """Return the first pixel that window `i` finishes, and the one behind the last."""
+        edges = (0, *self.seams, self.length)
+        return edges[i], edges[i + 1]
+
+    def reach(self, i: int) -> tuple[int, int]:
+        """Return the first pixel on which window `i` has weight, and the one behind the last: its cell and a seam."""
+        first, end = self.cell(i)
+        return first, end + self.width if i < len(self.seams) else end
+
+    def over(self, first: int, end: int) -> range:
+        """Return the windows that have weight on any pixel from `first` up to `end`."""
+        reaching = [i for i in range(len(self.starts)) if self.reach(i)[1] > first and self.cell(i)[0] < end]
+        return range(reaching[0], reaching[-1] + 1)
+
+
+@dataclass(frozen=True)
 class Tiling:
     """The lattice of overlapping model windows over a scene.
 
@@ -99,7 +135,7 @@ class Tiling:
     """
 
     size: int = 512
-    overlap: int = 128
+    overlap: int = 64
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 0 <= self.overlap <= self.size // 2:
@@ -108,69 +144,44 @@ class Tiling:
                 f"Take a size of at least 1 and an overlap from 0 to half the size."
             )
 
-    def starts(self, length: int) -> tuple[int, ...]:
-        """Return where the windows start along a side of `length` pixels."""
+    def axis(self, length: int) -> Axis:
+        """Return the windows along a side of `length` pixels."""
+        count = self._count(length)
+        starts = tuple(round(i * (length - self.size) / (count - 1)) for i in range(count)) if count > 1 else (0,)
+        width = min(self.overlap, *(b - a for a, b in pairwise(starts))) if count > 1 else 0
+        seams = tuple((a + b + self.size - width) // 2 for a, b in pairwise(starts))
+        return Axis(length, self.size, starts, seams, width)
+
+    def fitted(self, shape: tuple[int, int], unit: int) -> Tiling:
+        """Return windows of about this size, in multiples of `unit`, that cover a scene with the fewest pixels."""
+        sizes = range(-(-self.size * 3 // 4 // unit) * unit, self.size * 5 // 4 + 1, unit)
+        tilings = [replace(self, size=size) for size in sizes if size >= 2 * self.overlap] or [self]
+        return min(tilings, key=lambda t: (t._count(shape[0]) * t._count(shape[1]) * t.size**2, -t.size))
+
+    def blocks(self, shape: tuple[int, int], height: int, width: int) -> Iterator[Window]:
+        """Cut a scene into blocks of whole cells, of about `height` and `width`, row by row."""
+        for row, bottom in _groups(self.axis(shape[0]), height):
+            for col, right in _groups(self.axis(shape[1]), width):
+                yield Window(row, col, bottom - row, right - col)
+
+    def _count(self, length: int) -> int:
         if length <= self.size:
-            return (0,)
-        count = -(-(length - self.overlap) // (self.size - self.overlap))
-        return tuple(round(i * (length - self.size) / (count - 1)) for i in range(count))
-
-    def windows(self, shape: tuple[int, int], over: Window | None = None) -> Iterator[Window]:
-        """Yield the windows of the scene's lattice, row by row; only those that count somewhere in `over`, if given."""
-        over = over or whole(shape)
-        for i, row in enumerate(self.starts(shape[0])):
-            if not _counts(self._seams(shape[0], i), over.row, over.bottom):
-                continue
-            for j, col in enumerate(self.starts(shape[1])):
-                if _counts(self._seams(shape[1], j), over.col, over.right):
-                    yield Window(row, col, self.size, self.size)
-
-    def weights(self, shape: tuple[int, int], window: Window) -> np.ndarray:
-        """Return the blending weights `(size, size)` float32 of one window of the lattice over a scene of `shape`."""
-        rows = self._axis_weights(shape[0], self.starts(shape[0]).index(window.row))
-        cols = self._axis_weights(shape[1], self.starts(shape[1]).index(window.col))
-        return rows[:, None] * cols[None, :]
-
-    def _seams(self, length: int, i: int) -> tuple[float, float, float, float]:
-        """Return where the weight of window `i` starts to rise, is one, starts to fall, is zero again."""
-        starts = self.starts(length)
-        rise, full = self._seam(starts, i - 1) if i > 0 else (-np.inf, -np.inf)
-        fall, zero = self._seam(starts, i) if i + 1 < len(starts) else (np.inf, np.inf)
-        return rise, full, fall, zero
-
-    def _seam(self, starts: tuple[int, ...], i: int) -> tuple[float, float]:
-        """Return the seam between windows `i` and `i + 1`: centred in what they share, at most one step wide."""
-        centre = (starts[i + 1] + starts[i] + self.size) / 2
-        steps = [b - a for a, b in pairwise(starts)]
-        half = min(self.overlap, *steps) / 2
-        return centre - half, centre + half
-
-    def _axis_weights(self, length: int, i: int) -> np.ndarray:
-        return _ramps(self._seams(length, i), self.starts(length)[i], self.size)
+            return 1
+        return -(-(length - self.overlap) // (self.size - self.overlap))
 
 
-def _counts(seams: tuple[float, float, float, float], first: int, end: int) -> bool:
-    """Tell whether a window with these seams has weight on any pixel from `first` up to `end`."""
-    return end > seams[0] and first < seams[3]
+def ramp(width: int) -> np.ndarray:
+    """Return weights that rise from 0 to 1 along half a cosine, `(width,)` float32, at the centres of the pixels."""
+    return (0.5 - 0.5 * np.cos(np.pi * (np.arange(width) + 0.5) / max(width, 1))).astype(np.float32)
 
 
-@lru_cache(maxsize=4096)
-def _ramps(seams: tuple[float, float, float, float], start: int, size: int) -> np.ndarray:
-    """Return weights along one axis: raised-cosine ramps, so that both sides of a seam sum to one."""
-    centres = start + np.arange(size) + 0.5
-    rise, full, fall, zero = seams
-    weights = np.ones(size)
-    if np.isfinite(rise):
-        weights *= _smooth(centres, rise, full)
-    if np.isfinite(fall):
-        weights *= 1 - _smooth(centres, fall, zero)
-    weights = weights.astype(np.float32)
-    weights.flags.writeable = False
-    return weights
-
-
-def _smooth(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Rise from 0 at `low` to 1 at `high` along half a cosine; a step where both are equal."""
-    if high <= low:
-        return (x >= low).astype(float)
-    return 0.5 - 0.5 * np.cos(np.pi * np.clip((x - low) / (high - low), 0, 1))
+def _groups(axis: Axis, length: int) -> Iterator[tuple[int, int]]:
+    """Yield the first pixel and the one behind the last of runs of cells, of at most `length` but one cell at least."""
+    first = end = 0
+    for i in range(len(axis.starts)):
+        _, behind = axis.cell(i)
+        if behind - first > length and end > first:
+            yield first, end
+            first = end
+        end = behind
+    yield first, end

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import openvino
 import torch
 from safetensors.torch import save_file
@@ -12,7 +15,21 @@ from safetensors.torch import save_file
 from sat2map.errors import TrainingFailed
 from sat2map.learning.plan import Plan
 from sat2map.mapmodel import MapModel
+from sat2map.networks.anysize import STRIDE
 from sat2map.runs import command
+from sat2map.tiling import Window
+
+AGREEING = 2e-3
+"""By how much probabilities of graph and network may differ: sums in another order."""
+
+NEEDED = 0.9
+"""Share of what a score depends on that a window has to see of a pixel in the middle of a seam."""
+
+SEAM = 32
+"""Narrowest seam in pixels."""
+
+PROBED = 16
+"""Side in pixels of the middle of a window whose scores' gradient is taken."""
 
 
 def pack_model(plan: Plan) -> MapModel:
@@ -36,17 +53,74 @@ def pack_model(plan: Plan) -> MapModel:
         "split": json.loads(run.split.read_text())["how"],
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    model = MapModel(plan.inputs, plan.output, plan.architecture, plan.tiling, provenance, run.model)
+    network.eval()
+    tiling = replace(plan.tiling, overlap=choose_overlap(network, plan))
+    model = MapModel(plan.inputs, plan.output, plan.architecture, tiling, provenance, run.model)
     run.model.mkdir(exist_ok=True)
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, model.weights)
-    export_graph(network, model.graph, bands=len(plan.inputs.bands), size=plan.tiling.size)
+    unit = export_graph(network, model.graph, bands=len(plan.inputs.bands), size=tiling.size, scale=plan.scale)
+    model = replace(model, unit=unit)
     model.save()
     return model
 
 
-def export_graph(network: torch.nn.Module, path: Path, *, bands: int, size: int) -> None:
-    """Write a network with a soft-max behind it as an OpenVINO graph for batches of windows of `size` pixels."""
+def choose_overlap(network: torch.nn.Module, plan: Plan) -> int:
+    """Return how wide neighbouring windows should be blended: a seam in which each sees what it needs of its pixels.
+
+    In the middle of the seam both weigh the same and are half a seam from their edge. So half a seam is the distance
+    within which `NEEDED` of what a score depends on lies: of the gradient's magnitude, measured on a training image
+    (the effective receptive field of Luo et al. 2016, Understanding the Effective Receptive Field).
+    """
+    size = plan.tiling.size
+    area = plan.samples.anchors[0].area
+    image_CHW, _ = plan.samples.read(area, Window(area.window.row, area.window.col, size, size))
+    x_NCHW = torch.from_numpy(image_CHW)[None].requires_grad_()
+    middle = slice(size // 2 - PROBED // 2, size // 2 + PROBED // 2)
+    score = network(x_NCHW)[..., middle, middle].abs().sum()
+    (gradient_NCHW,) = torch.autograd.grad(score, x_NCHW)
+    weights_HW = gradient_NCHW[0].abs().sum(0).double().numpy()
+    along = np.abs(np.arange(size) - (size - 1) / 2)
+    distance_HW = np.maximum(along[:, None], along)
+    order = distance_HW.argsort(axis=None)
+    seen = weights_HW.ravel()[order].cumsum()
+    radius = distance_HW.ravel()[order][np.searchsorted(seen, NEEDED * seen[-1])] - PROBED / 2
+    return min(max(round(radius / 8) * 16, SEAM), size // 4)
+
+
+def export_graph(network: torch.nn.Module, path: Path, *, bands: int, size: int, scale: float = 1.0) -> int | None:
+    """Write a network with a soft-max behind it as an OpenVINO graph.
+
+    Args:
+        network: From `(N, bands, H, W)` to scores.
+        path: The graph's file.
+        bands: How many bands it takes.
+        size: Side in pixels of the windows it is traced with.
+        scale: By how much the network averages pixels down before it looks at them.
+
+    Returns:
+        What the sides of other windows have to be multiples of; None if the graph is right for this size alone.
+    """
     scored = torch.nn.Sequential(network, torch.nn.Softmax(dim=1)).float().cpu().eval()
-    example = torch.zeros(2, bands, size, size)
-    exported = torch.export.export(scored, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    openvino.save_model(openvino.convert_model(exported), path, compress_to_fp16=False)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing warns of each branch that depends on the size; the check below tells
+        graph = openvino.convert_model(scored, example_input=torch.zeros(2, bands, size, size))
+    graph.reshape([-1, bands, -1, -1])
+    unit = round(STRIDE * scale)
+    flexible = size % unit == 0 and _agrees(graph, scored, bands, size + unit)
+    if not flexible:
+        graph.reshape([-1, bands, size, size])
+    openvino.save_model(graph, path, compress_to_fp16=False)
+    return unit if flexible else None
+
+
+def _agrees(graph: openvino.Model, network: torch.nn.Module, bands: int, size: int) -> bool:
+    """Tell whether a graph computes what its network does on windows of another size than it was traced with."""
+    x_NCHW = torch.randn(1, bands, size, size, generator=torch.Generator().manual_seed(0))
+    try:
+        compiled = openvino.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        found = compiled(x_NCHW.numpy())[0]
+    except RuntimeError:
+        return False
+    with torch.no_grad():
+        expected = network(x_NCHW).numpy()
+    return found.shape == expected.shape and bool(np.allclose(found, expected, atol=AGREEING))

@@ -15,11 +15,12 @@ from sat2map.learning.losses import parse_loss
 from sat2map.learning.objectives import Loss
 from sat2map.learning.samples import Samples
 from sat2map.mapmodel import Architecture
-from sat2map.networks import build_network, network_summary
+from sat2map.networks import network_summary
 from sat2map.networks.anysize import at_scale
 from sat2map.options import TrainOptions
 from sat2map.outputs import Classes
 from sat2map.runs import RunFolder
+from sat2map.runtimes.torch import build
 from sat2map.splits import Area, Split
 from sat2map.tiling import Tiling
 
@@ -77,17 +78,13 @@ class Plan:
         """Return the network with the weights it starts from; the same ones for the same seed."""
         if self.network is not None:
             return at_scale(copy.deepcopy(self.network), self.scale)
-        o = self.options
-        torch.manual_seed(o.seed)
-        network = build_network(
-            o.network,
+        torch.manual_seed(self.options.seed)
+        return build(
+            self.architecture,
             bands=len(self.inputs.bands),
             channels=self.output.channels,
-            encoder=o.encoder,
-            encoder_weights=o.encoder_weights,
-            width=o.width,
+            encoder_weights=self.options.encoder_weights,
         )
-        return at_scale(network, self.scale)
 
     @cached_property
     def summary(self) -> str:

@@ -51,10 +51,8 @@ class Scaled(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return scores `(N, K, H, W)` of images `(N, C, H, W)`."""
-        height, width = (int(side) for side in x_NCHW.shape[-2:])
-        small = max(round(height / self.scale), 1), max(round(width / self.scale), 1)
-        x_NCHW = F.adaptive_avg_pool2d(x_NCHW, small)
-        return F.interpolate(self.network(x_NCHW), size=(height, width), mode="bilinear")
+        small_NCHW = F.interpolate(x_NCHW, scale_factor=1 / self.scale, mode="area", recompute_scale_factor=True)
+        return F.interpolate(self.network(small_NCHW), size=x_NCHW.shape[-2:], mode="bilinear")
 
 
 def at_scale(network: nn.Module, scale: float) -> nn.Module:

@@ -2,26 +2,110 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sat2map.errors import ModelError
+from sat2map.inputs import Inputs
 from sat2map.mapmodel import MapModel
+
+SCALED_IN_GRAPH = "uint8"
+"""Pixels of this type are scaled by the graph: a byte is exact in bfloat16. Others are scaled before, in float32."""
 
 
 @dataclass(frozen=True)
 class OpenvinoRuntime:
-    """A compiled graph; the soft-max is part of it."""
+    """A compiled graph with several requests in turn; scaling and soft-max are part of it."""
 
-    compiled: Any
+    inputs: Inputs
+    requests: Any
+    scaled_in_graph: bool
+    batch: int
+    ahead: int
     description: str
 
-    def __call__(self, batch_NCHW: np.ndarray) -> np.ndarray:
-        """Return probabilities `(N, K, H, W)` float32."""
-        return np.asarray(self.compiled(batch_NCHW)[0], np.float32)
+    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], np.ndarray]:
+        """Start a step; see `Runtime.start`."""
+        if self.scaled_in_graph:
+            given = [pixels_NCHW, valid_NHW[:, None].astype(np.uint8)]
+        else:
+            pairs = zip(pixels_NCHW, valid_NHW, strict=True)
+            given = [np.stack([self.inputs.scale(pixels, valid) for pixels, valid in pairs])]
+        request = next(self.requests)
+        request.start_async(given, share_inputs=True)
+
+        def result() -> np.ndarray:
+            request.wait()
+            probabilities: np.ndarray = request.get_output_tensor(0).data
+            return probabilities
+
+        return result
+
+
+def open_openvino(model: MapModel, size: int, dtype: str, batch: int = 1, precision: str = "auto") -> OpenvinoRuntime:
+    """Compile a model's graph for batches of a fixed shape.
+
+    Raises:
+        ModelError: The graph is damaged, or made for windows of another size.
+    """
+    _check_size(model, size)
+    scaled_in_graph = dtype == SCALED_IN_GRAPH
+    fastest = "bf16" if has_bf16() else "fp32"
+    chosen = fastest if precision == "auto" else precision
+    path = _int8_graph(model) if chosen == "int8" else model.graph
+    floats = fastest if chosen == "int8" else chosen  # what is not in whole numbers
+    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(floats, floats)}
+    if threads := os.environ.get("OMP_NUM_THREADS"):  # a worker that shares its machine is told so by this name
+        hints["INFERENCE_NUM_THREADS"] = threads
+    try:
+        graph = _core().read_model(path)
+        graph.reshape([batch, len(model.inputs.bands), size, size])
+        compiled = _core().compile_model(_scaling(graph, model.inputs) if scaled_in_graph else graph, "CPU", hints)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].rstrip(".")
+        raise ModelError(f"{path} does not run: {reason}. Train again, or copy the model anew.") from None
+    ahead = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+    requests = cycle([compiled.create_infer_request() for _ in range(ahead + 2)])
+    description = f"OpenVINO on the processor in {chosen}"
+    return OpenvinoRuntime(model.inputs, requests, scaled_in_graph, batch, ahead, description)
+
+
+def _int8_graph(model: MapModel) -> Path:
+    if not model.int8_graph.exists():
+        raise ModelError("The model has no int8 graph. Make one with `sat2map export RUN`, or leave out --precision.")
+    return model.int8_graph
+
+
+def _check_size(model: MapModel, size: int) -> None:
+    if size == model.tiling.size or (model.unit is not None and size % model.unit == 0):
+        return
+    sizes = f"of {model.tiling.size} pixels" if model.unit is None else f"that are multiples of {model.unit} pixels"
+    raise ModelError(
+        f"The model's graph takes windows {sizes}, not of {size}. Give another --window, or take --runtime torch."
+    )
+
+
+def _scaling(graph: Any, inputs: Inputs) -> Any:
+    """Put `Inputs.scale` before a graph: it then takes bytes, and which of them are valid."""
+    import openvino
+    from openvino import opset13 as ops
+
+    first = graph.get_parameters()[0]
+    count, bands, height, width = first.shape
+    pixels = ops.parameter([count, bands, height, width], np.uint8)
+    valid = ops.parameter([count, 1, height, width], np.uint8)
+    mean, factor = (constant[None] for constant in inputs.constants)
+    scaled = ops.multiply(ops.subtract(ops.convert(pixels, "f32"), mean), factor)
+    shown = ops.select(ops.convert(valid, "boolean"), scaled, np.float32(0))
+    first.output(0).replace(shown.output(0))
+    return openvino.Model(graph.get_results(), [pixels, valid], "scaled")
 
 
 @cache
@@ -29,29 +113,6 @@ def _core() -> Any:
     import openvino
 
     return openvino.Core()
-
-
-def open_openvino(model: MapModel, batch: int, size: int, precision: str = "auto") -> OpenvinoRuntime:
-    """Compile a model's graph for a fixed batch shape.
-
-    Raises:
-        ModelError: The graph is damaged, or made for windows of another size.
-    """
-    if size != model.tiling.size:  # it would run, but with the padding of its own size, and its scores would be wrong
-        raise ModelError(
-            f"The model's graph was made for windows of {model.tiling.size} pixels, not of {size}. "
-            "Leave out --window, or take --runtime torch."
-        )
-    try:
-        graph = _core().read_model(model.graph)
-        graph.reshape([batch, len(model.inputs.bands), size, size])
-        chosen = precision if precision != "auto" else "bf16" if has_bf16() else "fp32"
-        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(chosen, chosen)}
-        compiled = _core().compile_model(graph, "CPU", hints)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].rstrip(".")
-        raise ModelError(f"{model.graph} does not run: {reason}. Train again, or copy the model anew.") from None
-    return OpenvinoRuntime(compiled, f"OpenVINO on the processor in {chosen}")
 
 
 def has_bf16() -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,48 +13,71 @@ from safetensors.torch import load_file
 
 from sat2map.devices import Place, choose_place
 from sat2map.errors import ModelError
-from sat2map.mapmodel import MapModel
+from sat2map.mapmodel import Architecture, MapModel
 from sat2map.networks import build_network
 from sat2map.networks.anysize import at_scale
+
+GPU_BATCH = 4
+"""Windows in a step on a GPU: enough to keep it busy, little enough for its memory."""
 
 
 @dataclass(frozen=True)
 class TorchRuntime:
-    """A network on a device."""
+    """A network on a device, which scales the pixels too."""
 
     network: torch.nn.Module
     place: Place
+    mean: torch.Tensor = field(repr=False)
+    factor: torch.Tensor = field(repr=False)
+    batch: int
+    ahead: int
     description: str
 
     @torch.inference_mode()
-    def __call__(self, batch_NCHW: np.ndarray) -> np.ndarray:
-        """Return probabilities `(N, K, H, W)` float32."""
-        x_NCHW = torch.from_numpy(batch_NCHW).to(self.place.device, memory_format=torch.channels_last)
+    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], np.ndarray]:
+        """Start a step; see `Runtime.start`. A processor is done at once, a GPU computes on while the caller does."""
+        pixels, valid = self._sent(pixels_NCHW), self._sent(valid_NHW)
+        scaled = (pixels.float() - self.mean) * self.factor
+        x_NCHW = torch.where(valid[:, None], scaled, 0.0).contiguous(memory_format=torch.channels_last)
         with self.place.autocast():
             scores_NKHW = self.network(x_NCHW)
-        probabilities: np.ndarray = scores_NKHW.float().softmax(dim=1).cpu().numpy()
-        return probabilities
+        probabilities_NKHW = scores_NKHW.float().softmax(dim=1)
+        return self._coming(probabilities_NKHW)
+
+    def _sent(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array.astype(_LARGER.get(array.dtype.name, array.dtype), copy=False))
+        if self.place.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.place.device, non_blocking=True)
+
+    def _coming(self, tensor: torch.Tensor) -> Callable[[], np.ndarray]:
+        if self.place.device.type != "cuda":
+            array: np.ndarray = tensor.contiguous().cpu().numpy()
+            return lambda: array
+        host = torch.empty(tensor.shape, pin_memory=True)
+        host.copy_(tensor, non_blocking=True)
+        done: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+
+        def result() -> np.ndarray:
+            done.synchronize()
+            copied: np.ndarray = host.numpy()
+            return copied
+
+        return result
 
 
-def open_torch(model: MapModel, batch: int, size: int, precision: str = "auto") -> TorchRuntime:
-    """Build a model's network and load its weights; any batch shape will do.
+_LARGER = {"uint16": np.int32, "uint32": np.int64}
+"""Types that torch computes with in the next larger one."""
+
+
+def open_torch(model: MapModel, batch: int | None = None, precision: str = "auto") -> TorchRuntime:
+    """Build a model's network and load its weights; any window size will do.
 
     Raises:
         ModelError: The weights are damaged or not this network's.
     """
-    made = model.architecture
-    if made.network == "custom":
-        raise ModelError(
-            "The network of this model was passed as an object, so only its graph is known. Take openvino."
-        )
-    network = build_network(
-        made.network,
-        bands=len(model.inputs.bands),
-        channels=model.output.channels,
-        encoder=made.encoder,
-        width=made.width,
-    )
-    network = at_scale(network, made.scale)
+    network = build(model.architecture, bands=len(model.inputs.bands), channels=model.output.channels)
     try:
         network.load_state_dict(load_file(model.weights))
     except (RuntimeError, SafetensorError, OSError) as error:
@@ -60,4 +85,28 @@ def open_torch(model: MapModel, batch: int, size: int, precision: str = "auto") 
         raise ModelError(f"{model.weights} does not fit the network {model.architecture.network}: {reason}") from None
     place = choose_place("auto", precision)
     network = network.eval().to(place.device).to(memory_format=torch.channels_last)
-    return TorchRuntime(network, place, f"PyTorch on {place.device.type} in {place.precision}")
+    mean, factor = (torch.from_numpy(constant).to(place.device) for constant in model.inputs.constants)
+    on_gpu = place.device.type != "cpu"
+    description = f"PyTorch on {place.device.type} in {place.precision}"
+    return TorchRuntime(network, place, mean, factor, batch or (GPU_BATCH if on_gpu else 1), int(on_gpu), description)
+
+
+def build(made: Architecture, *, bands: int, channels: int, encoder_weights: str = "none") -> torch.nn.Module:
+    """Build the network of an architecture.
+
+    Raises:
+        ModelError: It was passed as an object and cannot be built.
+    """
+    if made.network == "custom":
+        raise ModelError(
+            "The network of this model was passed as an object, so only its graph is known. Take openvino."
+        )
+    network = build_network(
+        made.network,
+        bands=bands,
+        channels=channels,
+        encoder=made.encoder,
+        encoder_weights=encoder_weights,
+        width=made.width,
+    )
+    return at_scale(network, made.scale)

@@ -21,7 +21,7 @@ class ArrayScene(Scene):
 
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         rows, cols = window.slices
-        return self.pixels[bands, rows, cols], self.valid[rows, cols]
+        return self.pixels[bands, rows, cols], self.valid[rows, cols].copy()
 
 
 def array_scene(

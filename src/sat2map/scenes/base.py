@@ -52,14 +52,18 @@ class Scene(ABC):
         """
         window = window or whole(self.shape)
         chosen = list(range(len(self.bands)) if bands is None else bands)
+        geobox = window_geobox(self.geobox, window)
+        inside = window.intersect(whole(self.shape))
+        if inside == window:
+            pixels, valid = self._read(window, chosen)
+            return Raster(np.ascontiguousarray(pixels, self.dtype), valid, geobox)
         pixels = np.full((len(chosen), *window.shape), self.fill, self.dtype)
         valid = np.zeros(window.shape, bool)
-        inside = window.intersect(whole(self.shape))
         if not inside.empty:
             rows, cols = inside.within(window).slices
             pixels[:, rows, cols], valid[rows, cols] = self._read(inside, chosen)
-        return Raster(pixels, valid, window_geobox(self.geobox, window))
+        return Raster(pixels, valid, geobox)
 
     @abstractmethod
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Read a window that lies inside: pixels `(len(bands), h, w)` and validity `(h, w)`."""
+        """Read a window that lies inside: pixels `(len(bands), h, w)` and validity `(h, w)`, both the caller's own."""

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import rasterio
+from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window as GdalWindow
 
 from sat2map.errors import SceneError
 from sat2map.scenes.base import Scene
+from sat2map.scenes.handles import file_version, open_file, reading
 from sat2map.tiling import Window
 
 DECODED_AT_ONCE = {"JPEG", "PNG", "BMP", "GIF", "WEBP"}
 """Drivers without random access: a window costs as much as the file, so the file is decoded once and kept."""
 
-# Pictures without georeference are welcome here. A filter around each `open` would not do: files are opened by threads.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-
 END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 """What stands at the end of a complete file."""
 
 KEPT_BYTES = 1 << 30
-"""How much of such files is kept decoded."""
-
-OPEN_FILES = 64
-"""How many files a thread keeps open."""
+"""How much of such files is kept decoded; a larger one is read window by window."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +41,33 @@ class GdalScene(Scene):
     driver: str
     palette: bool = False
     nodata: float | None = None
-    masked: bool = True  # False: pixels that are nodata count as valid
+    masked: bool = True  # False: no pixel is masked, or those that are nodata count as valid
+    block: tuple[int, int] = (1, 1)  # height and width of what the file stores as one piece
 
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        if self.driver in DECODED_AT_ONCE:
-            every = list(range(len(self.bands)))
-            pixels, valid = _decoded.get(
-                (*_version(self.path), self.palette, self.masked), lambda: self._decode(None, every)
-            )
-            rows, cols = window.slices
-            return pixels[bands, rows, cols], valid[rows, cols]
-        return self._decode(window, bands)
+        if not self.decoded_at_once:
+            return self._decode(window, bands)
+        every = list(range(len(self.bands)))
+        key = (*file_version(self.path), self.palette, self.masked)
+        pixels, valid = _decoded.get(key, lambda: self._decode(None, every))
+        rows, cols = window.slices
+        return pixels[bands, rows, cols], valid[rows, cols].copy()
+
+    @property
+    def decoded_at_once(self) -> bool:
+        """Whether any window costs as much as the file, which is then decoded once and kept."""
+        size = len(self.bands) * self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
+        return self.driver in DECODED_AT_ONCE and size <= KEPT_BYTES
 
     def _decode(self, window: Window | None, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         area = GdalWindow(window.col, window.row, window.width, window.height) if window else None
-        try:
-            file = _open(self.path)
+        with reading(self.path):
+            file = open_file(self.path)
             valid = file.dataset_mask(window=area) > 0 if self.masked else None
             if self.palette:
                 pixels = _palette_colours(file, file.read(1, window=area))[bands]
             else:
                 pixels = file.read([self.indexes[b] for b in bands], window=area)
-        except (RasterioError, OSError, IndexError) as error:
-            raise SceneError(f"{self.path} cannot be read: {_reason(error)}. Is the file complete?") from None
         if valid is None:
             valid = np.ones(pixels.shape[1:], bool)
         if np.issubdtype(pixels.dtype, np.floating):
@@ -84,21 +83,34 @@ def open_gdal(path: Path | str, *, colours: bool = True) -> GdalScene:
         colours: Whether a palette image is read as its colours (three bands) or as its numbers (one band).
 
     Raises:
-        SceneError: There is no such file, or GDAL cannot read it.
+        SceneError: There is no such file, GDAL cannot read it, or its pixels lie on no grid.
     """
-    try:
-        file = _open(str(path))
-        _check_end(str(path), file.driver)
-    except (RasterioError, OSError) as error:
-        raise SceneError(f"{path} cannot be read as an image: {_reason(error)}.") from None
-    if file.count == 0:
-        raise SceneError(f"{path} holds no bands. If it has sub-datasets, name one of: {', '.join(file.subdatasets)}.")
+    name = str(path)
+    with reading(name, "cannot be read as an image", advice=""):
+        file = open_file(name)
+        _check_end(name, file.driver)
+        _check_bands(name, file)
+        _check_grid(name, file)
+        return _scene(name, file, colours)
+
+
+def _scene(path: str, file: rasterio.DatasetReader, colours: bool) -> GdalScene:
     palette = colours and file.count == 1 and file.colorinterp[0] == ColorInterp.palette
-    indexes = tuple(i for i in file.indexes if file.colorinterp[i - 1] != ColorInterp.alpha)
-    bands = ("red", "green", "blue") if palette else tuple(_band_name(file, i) for i in indexes)
-    dtype = "uint8" if palette else str(np.result_type(*(file.dtypes[i - 1] for i in indexes)))
-    geobox = GeoBox((file.height, file.width), file.transform, _crs(file))
-    return GdalScene(str(path), geobox, bands, dtype, str(path), indexes, file.driver, palette, file.nodata)
+    opaque = tuple(i for i in file.indexes if file.colorinterp[i - 1] != ColorInterp.alpha)
+    indexes = opaque or tuple(file.indexes)
+    return GdalScene(
+        name=path,
+        geobox=GeoBox((file.height, file.width), file.transform, file.crs.to_wkt() if file.crs else None),
+        bands=("red", "green", "blue") if palette else tuple(_band_name(file, i) for i in indexes),
+        dtype="uint8" if palette else str(np.result_type(*(file.dtypes[i - 1] for i in indexes))),
+        path=path,
+        indexes=indexes,
+        driver=file.driver,
+        palette=palette,
+        nodata=file.nodata,
+        masked=any(MaskFlags.all_valid not in flags for flags in file.mask_flag_enums),
+        block=file.block_shapes[0],
+    )
 
 
 def _check_end(path: str, driver: str) -> None:
@@ -115,6 +127,32 @@ def _check_end(path: str, driver: str) -> None:
                 raise OSError("its end is missing")
 
 
+def _check_bands(path: str, file: rasterio.DatasetReader) -> None:
+    if file.count == 0:
+        raise SceneError(f"{path} holds no bands. If it has sub-datasets, name one of: {', '.join(file.subdatasets)}.")
+    if any(dtype.startswith("complex") for dtype in file.dtypes):
+        raise SceneError(f"{path} holds complex numbers. Write their amplitude to a file, and name that.")
+
+
+def _check_grid(path: str, file: rasterio.DatasetReader) -> None:
+    """Refuse an image that is placed on the ground by points or by a camera's model alone.
+
+    Raises:
+        SceneError: With the command that brings it onto a grid.
+    """
+    if file.transform.is_degenerate or not np.isfinite(file.transform).all():
+        raise SceneError(f"{path} has pixels without a size {file.transform[:6]}. Place it anew with gdal_translate.")
+    points = len(file.gcps[0]) >= 3
+    if file.transform != Affine.identity() or not (points or file.rpcs):
+        return
+    what, how = ("ground control points", "") if points else ("a camera model (RPC)", "-rpc -t_srs EPSG:4326 ")
+    made = f"{PurePosixPath(path.partition('?')[0]).stem}-warped.tif"
+    raise SceneError(
+        f"{path} is placed by {what}, so its pixels lie on no grid. Bring it onto one, and name the new file: "
+        f"gdalwarp {how}-r bilinear -dstalpha {shlex.quote(path)} {shlex.quote(made)}"
+    )
+
+
 def _band_name(file: rasterio.DatasetReader, index: int) -> str:
     """Return the band's description, its colour, or its number."""
     colour = file.colorinterp[index - 1]
@@ -122,46 +160,11 @@ def _band_name(file: rasterio.DatasetReader, index: int) -> str:
     return file.descriptions[index - 1] or named or f"band {index}"
 
 
-def _crs(file: rasterio.DatasetReader) -> str | None:
-    return file.crs.to_wkt() if file.crs else None
-
-
 def _palette_colours(file: rasterio.DatasetReader, numbers: np.ndarray) -> np.ndarray:
-    table = np.zeros((256, 3), np.uint8)
+    table = np.zeros((np.iinfo(numbers.dtype).max + 1, 3), np.uint8)
     for number, colour in file.colormap(1).items():
         table[number] = colour[:3]
     return np.moveaxis(table[numbers], -1, 0)
-
-
-def _reason(error: BaseException) -> str:
-    """Return what GDAL said, in one line without its full stop."""
-    return " ".join(str(error.__cause__ or error).split()).rstrip(".")
-
-
-Version = tuple[str, int]
-"""A path and when the file was last changed, so that a file written anew is read anew."""
-
-
-def _version(path: str) -> Version:
-    try:
-        return path, Path(path).stat().st_mtime_ns
-    except OSError:  # a URL, or a name of GDAL's own
-        return path, 0
-
-
-_threads = threading.local()
-
-
-def _open(path: str) -> rasterio.DatasetReader:
-    """Return an open file; each thread has its own, as GDAL asks."""
-    files: OrderedDict[Version, rasterio.DatasetReader] = _threads.__dict__.setdefault("files", OrderedDict())
-    version = _version(path)
-    if version not in files:
-        files[version] = rasterio.open(path)
-        if len(files) > OPEN_FILES:
-            files.popitem(last=False)[1].close()
-    files.move_to_end(version)
-    return files[version]
 
 
 Decoded = tuple[np.ndarray, np.ndarray]

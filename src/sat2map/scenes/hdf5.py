@@ -18,6 +18,12 @@ from sat2map.errors import SceneError
 from sat2map.scenes.base import Scene
 from sat2map.tiling import Window
 
+MOST = 1_000_000
+"""So many images a stack may have, and an image bands: a few bytes can claim any number."""
+
+FAULTS = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError)
+"""What h5py raises in a damaged file."""
+
 
 @dataclass(frozen=True)
 class Hdf5Scene(Scene):
@@ -40,8 +46,8 @@ class Hdf5Scene(Scene):
                     pixels = array[(*at, slice(None), rows, cols)]
                 else:
                     pixels = np.moveaxis(array[(*at, rows, cols)], -1, 0)
-        except (OSError, KeyError) as error:
-            raise SceneError(f"{self.path} cannot be read: {error}. Is the file complete?") from None
+        except FAULTS as error:
+            raise SceneError(f"{self.path} cannot be read: {_reason(error)}. Is the file complete?") from None
         pixels = pixels[bands]
         floating = np.issubdtype(pixels.dtype, np.floating)
         valid = np.isfinite(pixels).all(axis=0) if floating else np.ones(window.shape, bool)
@@ -54,18 +60,27 @@ def array_shapes(path: Path | str) -> dict[str, tuple[int, ...]]:
     Raises:
         SceneError: It is no HDF5 file.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    return {name: shape for name, (shape, _) in _arrays(path).items()}
+
+
+def _arrays(path: Path | str) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and type of each array, in this machine's order of bytes."""
+    arrays: dict[str, tuple[tuple[int, ...], str]] = {}
 
     def note(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and len(item.shape) >= 2 and item.dtype.kind in "buif":
-            shapes[name] = tuple(item.shape)
+        if isinstance(item, h5py.Dataset) and len(item.shape or ()) >= 2 and item.dtype.kind in "buif":
+            arrays[name] = tuple(int(side) for side in item.shape), str(item.dtype.newbyteorder("="))
 
     try:
         with h5py.File(path) as file:
             file.visititems(note)
-    except OSError as error:
-        raise SceneError(f"{path} cannot be read as HDF5: {error}.") from None
-    return shapes
+    except FAULTS as error:
+        raise SceneError(f"{path} cannot be read as HDF5: {_reason(error)}.") from None
+    return arrays
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).strip("'\"").rstrip(".")
 
 
 def open_hdf5(path: Path | str, key: str | None = None, *, stacked: bool | None = None) -> list[Hdf5Scene]:
@@ -79,14 +94,14 @@ def open_hdf5(path: Path | str, key: str | None = None, *, stacked: bool | None 
     Raises:
         SceneError: There is no such array, or it has no shape of an image.
     """
-    shapes = array_shapes(path)
-    if key is None and len(shapes) == 1:
-        key = next(iter(shapes))
-    if key is None and len(shapes) > 1:
-        raise SceneError(f"{path} holds several arrays ({', '.join(shapes)}), so it is not known which is the image.")
-    if key not in shapes:
-        raise SceneError(f"{path} has no array {key!r}. It has: {', '.join(shapes) or 'none'}.")
-    shape = shapes[key]
+    arrays = _arrays(path)
+    if key is None and len(arrays) == 1:
+        key = next(iter(arrays))
+    if key is None and len(arrays) > 1:
+        raise SceneError(f"{path} holds several arrays ({', '.join(arrays)}), so it is not known which is the image.")
+    if key not in arrays:
+        raise SceneError(f"{path} has no array {key!r}. It has: {', '.join(arrays) or 'none'}.")
+    shape, dtype = arrays[key]
     stacked = len(shape) == 4 if stacked is None else stacked
     image = shape[1:] if stacked else shape
     if len(image) not in (2, 3):
@@ -94,8 +109,8 @@ def open_hdf5(path: Path | str, key: str | None = None, *, stacked: bool | None 
     bands_first = None if len(image) == 2 else image[0] < image[-1]
     height, width = image if bands_first is None else image[1:] if bands_first else image[:2]
     count = 1 if bands_first is None else image[0] if bands_first else image[-1]
-    with h5py.File(path) as file:
-        dtype = str(file[key].dtype)
+    if 0 in shape or count > MOST or (stacked and shape[0] > MOST):
+        raise SceneError(f"The array {key!r} of {path} has the shape {shape}: none or too many to be images.")
     geobox = GeoBox((height, width), Affine.identity(), None)
     bands = tuple(f"band {i + 1}" for i in range(count))
     indexes: list[int | None] = list(range(shape[0])) if stacked else [None]

@@ -36,7 +36,7 @@ class MosaicScene(Scene):
             part = self.tiles[i].read(common.within(self.places[i]), bands)
             rows, cols = common.within(window).slices
             new = part.valid & ~valid[rows, cols]
-            pixels[:, rows, cols][:, new] = part.pixels[:, new]
+            np.copyto(pixels[:, rows, cols], part.pixels, where=new)
             valid[rows, cols] |= new
         return pixels, valid
 

@@ -2,67 +2,162 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import threading
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from sat2map.errors import OutputError
-from sat2map.legend import IGNORED, Legend
+from sat2map.files import scratch
+from sat2map.sinks.content import Content
 from sat2map.sinks.files import Part, reason
+from sat2map.sinks.journal import Journal
+from sat2map.sinks.raw import RawFile, gaps
+from sat2map.sinks.regrid import regrid
+from sat2map.sinks.vrt import write_vrt
 from sat2map.tiling import Window, whole
 
 # Maps of pictures without georeference are welcome. A filter around each `open` would not do: sinks serve threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
+COMPANIONS = (".aux.xml", ".ovr", ".msk")
+"""What GDAL may have put beside an older map, after its whole name."""
 
-class Sink(ABC):
-    """A class map that is being written; used with `with`: published at its end, discarded on an exception.
 
-    The file is the same to the last byte in whatever order, and by how many threads, its blocks were written. Pixels
-    never written are nodata.
+@dataclass(frozen=True)
+class Numbers:
+    """A finished map's numbers, to be put into a file of some kind.
+
+    Args:
+        raw: The flat file that holds them.
+        content: What they mean.
+        geobox: Their place.
+        tags: What else to note in the file.
+        folder: Room for temporary files: `raw`'s folder or one in it.
+    """
+
+    raw: RawFile
+    content: Content
+    geobox: GeoBox
+    tags: Mapping[str, str]
+    folder: Path
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many pixels of the first band hold each number, `(256,)` int64."""
+        return self.raw.counts()
+
+    def vrt(self, overviews: tuple[Path, ...] = ()) -> Path:
+        """Return a VRT of all this."""
+        path = self.raw.path.with_suffix(".vrt")
+        return write_vrt(path, self.raw, self.content, geobox=self.geobox, tags=self.tags, overviews=overviews)
+
+
+class Format(NamedTuple):
+    """A kind of map file.
+
+    Args:
+        write: Writes it to a path, and what belongs beside it.
+        most_pixels: How many pixels it can have; None if there is no limit.
+    """
+
+    write: Callable[[Numbers, Path], None]
+    most_pixels: int | None = None
+
+
+class Sink:
+    """A map that is being written; used with `with`: published at its end.
+
+    The file is the same to the last byte in whatever order, by how many threads, and after how many interruptions its
+    blocks were written. Pixels never written are nodata. On an exception an older file at the path stays. With a `job`
+    what is done stays too, and a sink of the same job goes on with it.
+
+    Attributes:
+        counts: Once it is closed, how many pixels of a class map have each class `(classes + 1,)`; the last have none.
 
     Args:
         path: The destination.
         geobox: The map's place.
-        legend: The classes, with the numbers and colours they have in the file.
+        content: What its pixels mean.
+        kind: The kind of file.
         tags: What else to note in the file.
+        job: What the pixels depend on, by names that a user knows; None if nothing shall be left of an interrupted map.
+        overwrite: Whether what is done of another job is thrown away.
+        grid: The place of the finished map, if not `geobox`.
+
+    Raises:
+        OutputError: The disk is full or gone, another process writes this map, or another job has begun it.
     """
 
-    def __init__(self, path: Path, geobox: GeoBox, legend: Legend, tags: Mapping[str, str]) -> None:
-        self.path, self.geobox, self.legend, self.tags = path, geobox, legend, dict(tags)
+    def __init__(
+        self,
+        path: Path,
+        geobox: GeoBox,
+        content: Content,
+        kind: Format,
+        *,
+        tags: Mapping[str, str],
+        job: Mapping[str, Any] | None,
+        overwrite: bool,
+        grid: GeoBox | None,
+    ) -> None:
+        self.path, self.geobox, self.content = path, geobox, content
         height, width = geobox.shape
         self.shape = int(height), int(width)
-        self._lock, self._done = threading.Lock(), False
-        names = (f"{path.name}{suffix}" for suffix in (".aux.xml", ".ovr", ".msk"))
-        self._part = Part(path, (*names, path.with_suffix(".pgw").name))
+        version = importlib.metadata.version("sat2map")
+        self.tags = {"SAT2MAP_VERSION": version, **tags, **content.tags}
+        self._kind, self._grid = kind, geobox if grid is None else grid
+        self._lock, self._open = threading.Lock(), True
+        self._done: set[Window] = set()
+        self.counts = np.zeros(0, np.int64)
+        with told(path):
+            self._part = Part(path, (*(path.name + end for end in COMPANIONS), path.with_suffix(".pgw").name))
+        self._raw = RawFile(self._part.folder / "values.raw", len(content.bands), self.shape)
+        facts = {**(job or {}), "version": version, **content.facts, **_place(geobox)}
+        self._journal = None if job is None else Journal(self._part.folder, facts)
         try:
-            self._open()
+            with told(path):
+                self._begin(overwrite)
         except BaseException:
-            self.discard()
+            self._let_go(keep=self._journal is not None and bool(self._journal.done()))
             raise
 
-    def write(self, window: Window, ids: np.ndarray) -> None:
-        """Write a block: class ids `(height, width)` uint8, `IGNORED` where there is no data.
+    @property
+    def done(self) -> Set[Window]:
+        """The windows that were written, also those by a process that was interrupted."""
+        return self._done
+
+    def write(self, window: Window, block: np.ndarray) -> None:
+        """Write a block, uint8; from now on it survives whatever happens, if the sink has a job.
+
+        Args:
+            window: Where.
+            block: Class ids `(height, width)`, or scores `(bands, height, width)` from 0 to 254; `IGNORED` where there
+                is no data.
 
         Raises:
             OutputError: The disk is full or gone.
         """
-        if ids.shape != window.shape or window.intersect(whole(self.shape)) != window:
-            raise ValueError(f"A block of {ids.shape} does not fit {window} of a map of {self.shape}.")
-        values = self.legend.values(ids)
-        with self._lock:
-            try:
-                self._write(window, values)
-            except (RasterioError, OSError) as error:
-                raise self._failed(error) from error
+        values = self.content.encode(block)
+        fits = values.shape == (self._raw.bands, *window.shape) and window.intersect(whole(self.shape)) == window
+        if not fits or values.dtype != np.uint8:
+            raise ValueError(f"A block of {block.dtype} {block.shape} does not fit {window} of a map of {self.shape}.")
+        with self._lock, told(self.path):
+            self._raw.write(window, values)
+            if self._journal is not None:
+                self._raw.sync()
+                self._journal.add(window)
+            self._done.add(window)
 
     def close(self) -> None:
         """Finish the file and publish it at its path; a second call does nothing.
@@ -70,21 +165,26 @@ class Sink(ABC):
         Raises:
             OutputError: The disk is full or gone; an older file at the path is as it was.
         """
-        if self._done:
+        if not self._open:
             return
         try:
-            self._finish()
-            self._part.publish()
-        except (RasterioError, OSError) as error:
-            raise self._failed(error) from error
-        finally:
-            self.discard()
+            with told(self.path):
+                self._finish()
+                self._part.publish()
+        except BaseException:
+            self.suspend()
+            raise
+        self.discard()
+
+    def suspend(self) -> None:
+        """Stop here: what is done waits for a sink of the same job; without a job everything is removed."""
+        if self._open:
+            self._let_go(keep=self._journal is not None and bool(self._done))
 
     def discard(self) -> None:
         """Remove what was written; an older file at the path stays."""
-        self._done = True
-        self._abandon()
-        self._part.discard()
+        if self._open:
+            self._let_go(keep=False)
 
     def __enter__(self) -> Self:
         return self
@@ -95,29 +195,64 @@ class Sink(ABC):
         if error is None:
             self.close()
         else:
-            self.discard()
+            self.suspend()
 
-    def _failed(self, error: BaseException) -> OutputError:
-        return OutputError(f"{self.path} cannot be written: {reason(error)}. Is there room on the disk?")
+    def _begin(self, overwrite: bool) -> None:
+        """Go on with what is done of this job, or start anew."""
+        done = self._journal.done() if self._journal is not None else set()
+        changes = self._journal.changes() if self._journal is not None and done else []
+        if changes and not overwrite:
+            raise OutputError(
+                f"{self.path} was begun by another call and is not finished: {'; '.join(changes)}. "
+                "Go on with the same call as before, or start anew with --overwrite."
+            )
+        if changes or not done or not self._raw.complete:
+            done = set()
+            self._part.clear()
+            self._raw.create()
+        if self._journal is not None:
+            self._journal.begin(done)
+        self._done = done
 
-    @abstractmethod
-    def _open(self) -> None:
-        """Get ready for blocks."""
-
-    @abstractmethod
-    def _write(self, window: Window, values: np.ndarray) -> None:
-        """Write numbers of the legend `(h, w)` uint8; only one thread is here at a time."""
-
-    @abstractmethod
     def _finish(self) -> None:
         """Leave the finished file, and what belongs beside it, in the part folder."""
+        for window in gaps(self._done, self.shape):
+            self._raw.fill(window)
+        with scratch(self._part.folder / "finishing") as folder:
+            numbers = Numbers(self._raw, self.content, self.geobox, self.tags, folder)
+            if self._grid != self.geobox:
+                raw = regrid(numbers.vrt(), self.geobox, self._grid, folder / "regridded.raw")
+                numbers = replace(numbers, raw=raw, geobox=self._grid)
+            self._kind.write(numbers, self._part.file())
+            self.counts = self.content.counts(numbers.counts)
 
-    @abstractmethod
-    def _abandon(self) -> None:
-        """Let go of everything that is open; called at the end in any case."""
+    def _let_go(self, *, keep: bool) -> None:
+        """Close everything; leave what is done, or nothing."""
+        self._open = False
+        self._raw.close()
+        if keep:
+            self._part.suspend()
+        else:
+            self._part.discard()
 
 
-def colour_table(legend: Legend) -> dict[int, tuple[int, int, int, int]]:
-    """Return red, green, blue and opacity of the numbers in a map; nodata is transparent."""
-    table = {c.value: (*c.colour, 255) for c in legend.classes}
-    return table | {IGNORED: (0, 0, 0, 0)}
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Say in a sentence what the system or GDAL has against writing to `path`.
+
+    Raises:
+        OutputError: Whatever it is.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except (RasterioError, OSError) as error:
+        raise OutputError(f"{path} cannot be written: {reason(error)}. Is there room on the disk?") from error
+
+
+def _place(geobox: GeoBox) -> dict[str, Any]:
+    """Return a place as facts."""
+    height, width = geobox.shape
+    crs = None if geobox.crs is None else str(geobox.crs)
+    return {"size": f"{width} x {height} pixels", "place": list(geobox.affine[:6]), "CRS": crs}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from sat2map.errors import OutputError
+from sat2map.files import sync
 
 
 def check_destination(path: Path | str, suffixes: Collection[str], *, overwrite: bool = False) -> Path:
@@ -46,31 +51,77 @@ def reason(error: BaseException) -> str:
 class Part:
     """A hidden folder beside a destination, in which its files grow until they are published together.
 
+    It belongs to one process at a time; a lock of the system says so, which also ends when the process is killed.
+
     Args:
         path: The destination.
         companions: Names of files that may lie beside an older file of this name and would be wrong beside the new one.
+
+    Raises:
+        OutputError: Another process has it.
     """
 
     def __init__(self, path: Path, companions: Iterable[str] = ()) -> None:
         self._path, self._companions = path, tuple(companions)
-        self._folder = path.with_name(f".{path.name}.part")
-        self.discard()  # of a run that was killed
-        self._folder.mkdir()
+        self.folder = path.with_name(f".{path.name}.part")
+        self.folder.mkdir(exist_ok=True)
+        self._lock = FileLock(self.folder / "lock", blocking=False, thread_local=False)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise OutputError(
+                f"{path} is being written by another process. Wait for it, or choose another name."
+            ) from None
+        self._finished = self.folder / "finished"
+        _remove(self._finished)
+        self._finished.mkdir()
 
     def file(self, name: str | None = None) -> Path:
         """Return where to write the destination, or the file that shall be `name` beside it."""
-        return self._folder / (name or self._path.name)
+        return self._finished / (name or self._path.name)
 
     def publish(self) -> None:
         """Move all files to their places, the destination last, so that whoever sees it sees it complete."""
-        beside = sorted(f.name for f in self._folder.iterdir() if f.name != self._path.name)
+        beside = sorted(f.name for f in self._finished.iterdir() if f.name != self._path.name)
+        for name in (*beside, self._path.name):
+            sync(self.file(name))
         for name in beside:
             self.file(name).replace(self._path.with_name(name))
         for name in set(self._companions).difference(beside):
             self._path.with_name(name).unlink(missing_ok=True)
         self.file().replace(self._path)
-        self._folder.rmdir()
+        sync(self._path.parent)
+
+    def clear(self) -> None:
+        """Remove what an earlier process left."""
+        for item in self.folder.iterdir():
+            if item != self._finished and item != Path(self._lock.lock_file):
+                _remove(item)
+
+    def suspend(self) -> None:
+        """Leave the folder to a later process; files that were to be published are removed."""
+        if self._lock.is_locked:
+            _remove(self._finished)
+            self._lock.release()
 
     def discard(self) -> None:
-        """Remove everything that was not published."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove everything that was not published; the lock goes last, since then the folder may be another's."""
+        if not self._lock.is_locked:
+            return
+        self.clear()
+        _remove(self._finished)
+        if os.name == "nt":  # no file that is open can be removed there
+            self._lock.release()
+        _remove(Path(self._lock.lock_file))
+        self._lock.release()
+        with suppress(OSError):
+            self.folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder as far as the system lets us."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

@@ -1,48 +1,37 @@
-"""Class maps as cloud-optimised GeoTIFF with a colour table, overviews and class names."""
+"""Maps as cloud-optimised GeoTIFF with overviews; class maps with a colour table and class names."""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import rasterio
 import rasterio.shutil
-from rasterio.windows import Window as GdalWindow
+from rasterio._err import CPLE_BaseError
 
-from sat2map.legend import IGNORED
-from sat2map.raster import is_georeferenced
-from sat2map.sinks.base import Sink, colour_table
-from sat2map.sinks.names import category_names, legend_tag
-from sat2map.tiling import Window
+from sat2map.sinks.base import Numbers
+from sat2map.sinks.vrt import write_vrt
 
 BLOCK = 512
 
+LEVEL = 5
+"""Of DEFLATE: level 6 takes three times as long and saves an eighth (docs/log.md)."""
 
-class GeoTiffSink(Sink):
-    """Blocks go to an uncompressed file; closing copies it in order, since arrival shows in the bytes of a GeoTIFF."""
+CACHE = 256 << 20
+"""Bytes that GDAL may hold of pixels it has read or will write."""
 
-    def _open(self) -> None:
-        self._raw = self._part.file("raw.tif")
-        affine = self.geobox.affine if is_georeferenced(self.geobox) else None
-        height, width = self.shape
-        self._file = rasterio.open(
-            self._raw, "w", driver="GTiff", dtype="uint8", count=1, height=height, width=width, nodata=IGNORED,
-            crs=str(self.geobox.crs) if self.geobox.crs else None, transform=affine,
-            tiled=True, blockxsize=BLOCK, blockysize=BLOCK, sparse_ok=True, bigtiff="IF_SAFER",
-        )  # fmt: skip
-        self._file.write_colormap(1, colour_table(self.legend))
-        self._file.update_tags(**{**self.tags, **legend_tag(self.legend)})
 
-    def _write(self, window: Window, values: np.ndarray) -> None:
-        self._file.write(values, 1, window=GdalWindow(window.col, window.row, window.width, window.height))
-
-    def _finish(self) -> None:
-        self._file.close()
-        rasterio.shutil.copy(
-            str(self._raw), str(self._part.file()), driver="COG", compress="DEFLATE", blocksize=str(BLOCK),
-            overview_resampling="MODE", bigtiff="IF_SAFER", num_threads="ALL_CPUS",
-        )  # fmt: skip
-        self._raw.unlink()
-        self._part.file(f"{self.path.name}.aux.xml").write_text(category_names(self.legend), encoding="utf-8")
-
-    def _abandon(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
+def write_geotiff(numbers: Numbers, path: Path) -> None:
+    """Write a map as GeoTIFF; the classes' overviews are most frequent classes, those of scores are averages."""
+    levels = numbers.content.overviews(numbers.raw, numbers.folder, BLOCK)
+    overviews = tuple(write_vrt(raw.path.with_suffix(".vrt"), raw, numbers.content) for raw in levels)
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE):
+            rasterio.shutil.copy(
+                str(numbers.vrt(overviews)), str(path), driver="COG", compress="DEFLATE", level=str(LEVEL),
+                blocksize=str(BLOCK), overview_resampling="AVERAGE", bigtiff="IF_SAFER", num_threads="ALL_CPUS",
+            )  # fmt: skip
+    except CPLE_BaseError as error:
+        raise OSError(str(error)) from error
+    except SystemError:  # as rasterio puts it where GDAL has failed without a word
+        raise OSError("GDAL could not finish the file") from None
+    numbers.content.beside(path, numbers.counts)

@@ -1,7 +1,7 @@
 """Class names in and beside a map: written by the sinks, read wherever a finished map is read.
 
 They stand in the file as a tag that holds the whole legend, and beside it, in GDAL's `.aux.xml`, as the category names
-that QGIS and gdalinfo show.
+and the attribute table that QGIS and gdalinfo show.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
+import numpy as np
 import rasterio
 import rasterio.shutil
 from odc.geo.crs import CRS
@@ -19,14 +20,26 @@ from sat2map.legend import Legend, MapClass, palette
 
 LEGEND_TAG = "SAT2MAP_LEGEND"
 
+COLUMNS = (
+    ("Value", 0, 5), ("Class name", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8), ("Alpha", 0, 9),
+    ("PixelCount", 0, 1),
+)  # fmt: skip
+"""Columns of the attribute table: name, GDAL's `GDALRATFieldType` and its `GDALRATFieldUsage`."""
+
 
 def legend_tag(legend: Legend) -> dict[str, str]:
     """Return the tag that holds the legend."""
     return {LEGEND_TAG: json.dumps(legend.to_json())}
 
 
-def category_names(legend: Legend, crs: CRS | None = None) -> str:
-    """Return the text of an `.aux.xml` with the class names, and the CRS if the map's file itself cannot hold it."""
+def describe(legend: Legend, counts: np.ndarray, crs: CRS | None = None) -> str:
+    """Return the text of an `.aux.xml`: class names, and GDAL's attribute table with colours and numbers of pixels.
+
+    Args:
+        legend: The classes.
+        counts: How many pixels hold each number, `(256,)`.
+        crs: The CRS, if the map's file itself cannot hold it.
+    """
     root = Xml.Element("PAMDataset")
     if crs is not None:
         Xml.SubElement(root, "SRS").text = crs.to_wkt()
@@ -35,8 +48,22 @@ def category_names(legend: Legend, crs: CRS | None = None) -> str:
     names = {c.value: c.name for c in legend.classes}
     for value in range(max(names, default=-1) + 1):
         Xml.SubElement(categories, "Category").text = names.get(value, "")
+    band.append(_attribute_table(legend, counts))
     Xml.indent(root)
     return Xml.tostring(root, encoding="unicode") + "\n"
+
+
+def _attribute_table(legend: Legend, counts: np.ndarray) -> Xml.Element:
+    table = Xml.Element("GDALRasterAttributeTable", tableType="thematic")
+    for index, (name, kind, usage) in enumerate(COLUMNS):
+        column = Xml.SubElement(table, "FieldDefn", index=str(index))
+        for tag, text in (("Name", name), ("Type", str(kind)), ("Usage", str(usage))):
+            Xml.SubElement(column, tag).text = text
+    for index, c in enumerate(sorted(legend.classes, key=lambda c: c.value)):
+        row = Xml.SubElement(table, "Row", index=str(index))
+        for cell in (c.value, c.name, *c.colour, 255, counts[c.value]):
+            Xml.SubElement(row, "F").text = str(cell)
+    return table
 
 
 def read_map_legend(path: Path | str) -> Legend | None:

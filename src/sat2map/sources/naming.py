@@ -11,7 +11,7 @@ from typing import Literal
 
 from sat2map.errors import SourceError
 from sat2map.labels import VECTOR_SUFFIXES
-from sat2map.scenes import HDF5_SUFFIXES, IMAGE_SUFFIXES
+from sat2map.scenes import HDF5_SUFFIXES, IMAGE_SUFFIXES, files_below
 
 IMAGE_WORDS = ("images", "image", "imgs", "img", "satellite", "sat", "rgb", "a", "x")
 MASK_WORDS = ("masks", "mask", "labels", "label", "annotations", "gt", "truth", "targets", "target", "map", "b", "y")
@@ -48,7 +48,7 @@ def find_files(path: Path) -> Files:
     if not path.exists():
         raise SourceError(f"There is no {path}. Name a folder with images and labels, or an image or HDF5 file.")
     root = path if path.is_dir() else path.parent
-    every = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    every = sorted(files_below(path)) if path.is_dir() else [path]
     visible = [f for f in every if not any(part.startswith(".") for part in f.relative_to(root).parts)]
 
     def of(suffixes: Sequence[str]) -> tuple[Path, ...]:

@@ -1,0 +1,193 @@
+"""A map as work: what has to be known to compute any part of it, anywhere.
+
+A `Job` is a few words: it can be sent to another process, which opens scene and model for itself, and each who opens
+it takes the same lattice of windows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from odc.geo.geobox import GeoBox
+
+from sat2map.errors import BadOption
+from sat2map.inputs import select_bands
+from sat2map.mapmodel import MapModel, load_model
+from sat2map.options import PredictOptions, bytes_of
+from sat2map.predictor import LAYERS, Predictor, Strip, choose_tiling, predictors
+from sat2map.raster import ground_size
+from sat2map.scenes import Scene, clip, open_scene, select, tolerant
+from sat2map.scenes.tolerant import TolerantScene
+from sat2map.sources.opening import on_grid
+from sat2map.tiling import Tiling, Window
+
+log = logging.getLogger(__name__)
+
+RUNNING = 1_200_000_000
+"""Bytes that a process takes for libraries, network and pixels; measured with a U-Net of ResNet34 (docs/log.md)."""
+
+SAME_RESOLUTION = 1.2
+"""Pixels that differ in size by less than this factor count as alike."""
+
+
+SHARED = 8
+"""Height in windows of the blocks that workers share: an eighth of the network's work is done twice."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A scene to be mapped with a model.
+
+    Args:
+        path: The scene: a file, a URL, or a folder or pattern of tiles.
+        model_path: A model's folder, or that of the run that trained it.
+        options: Everything else that is asked for.
+        keep: What is wanted beside the classes: names of `predictor.LAYERS`.
+    """
+
+    path: str
+    model_path: str
+    options: PredictOptions
+    keep: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send the words alone to another process, not what was opened here."""
+        return Job, (self.path, self.model_path, self.options, self.keep)
+
+    @cached_property
+    def model(self) -> MapModel:
+        """The model."""
+        return load_model(self.model_path)
+
+    @cached_property
+    def original(self) -> Scene:
+        """The scene on its own grid, with the bands that are asked for."""
+        scene = open_scene(self.path)
+        if not self.options.bands:
+            return scene
+        bands = self.model.inputs.bands
+        indexes = select_bands(scene.bands, self.options.bands)
+        if len(indexes) != len(bands):
+            raise BadOption(
+                f"--bands names {len(indexes)} bands, but the model reads {len(bands)}: {', '.join(bands)}."
+            )
+        return replace(select(scene, indexes), bands=bands)
+
+    @cached_property
+    def scene(self) -> Scene:
+        """The scene as the network is shown it."""
+        scene = self._tolerant if self.options.keep_going else self.original
+        scene = self.model.inputs.on_grid(self._resampled(scene))
+        return clip(scene, self.options.aoi) if self.options.aoi else scene
+
+    @cached_property
+    def _tolerant(self) -> TolerantScene:
+        return tolerant(self.original)
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid of the finished map."""
+        return self.original.geobox if self.options.resample == "scene" else self.scene.geobox
+
+    @property
+    def tiling(self) -> Tiling:
+        """The windows."""
+        return choose_tiling(self.model, self.options, self.scene.shape)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The model at work; opening it takes seconds."""
+        return predictors(self.model, self.options, keep=self.keep)(self.scene)
+
+    def strips(self, block: Window) -> Iterator[Strip]:
+        """Compute a part of the map from top to bottom."""
+        for strip in self.predictor.strips(self.scene, block):
+            yield strip._replace(unreadable=tuple(self._tolerant.failed)) if self.options.keep_going else strip
+
+    @property
+    def description(self) -> str:
+        """What computes, in words."""
+        return self.predictor.runtime.description if self.options.engine == "local" else "Ray"
+
+    def blocks(self) -> list[Window]:
+        """Cut the scene into blocks of work that keep to the memory.
+
+        Blocks compute the windows along their upper and left edge anew. So they are as high as the scene, or where
+        several workers share it, several windows.
+        """
+        height = width = self.options.block or 0
+        if not height:
+            height = self.scene.shape[0] if self.options.engine == "local" else SHARED * self.tiling.size
+            width = self._width()
+        return list(self.tiling.blocks(self.scene.shape, height, width))
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that the map's pixels depend on, to tell whether an unfinished map is of this job.
+
+        Not `keep_going`: with it a map goes on that came to a stop at a damaged part.
+        """
+        shaping = (
+            "window",
+            "overlap",
+            "batch",
+            "runtime",
+            "precision",
+            "tta",
+            "aoi",
+            "bands",
+            "resample",
+        )
+        return {
+            "scene": self.path,
+            "scene changed": _changed(self.path),
+            "model": self.model.id,
+            **{name: getattr(self.options, name) for name in shaping},
+        }
+
+    def check(self) -> None:
+        """Say what is unlike the training images, and refuse what the model cannot take.
+
+        Raises:
+            ModelError: The scene has other bands.
+        """
+        inputs, scene = self.model.inputs, self.scene
+        inputs.choose(scene)
+        if scene.dtype != inputs.dtype:
+            log.warning("%s holds %s, the model learnt from %s: scaled alike?", self.path, scene.dtype, inputs.dtype)
+        here = ground_size(self.scene.geobox)
+        if inputs.ground and here and not 1 / SAME_RESOLUTION < here / inputs.ground < SAME_RESOLUTION:
+            log.warning(
+                "%s has pixels of %.3g m, the model learnt from %.3g m. --resample model brings them together.",
+                self.path, here, inputs.ground,
+            )  # fmt: skip
+
+    def _resampled(self, scene: Scene) -> Scene:
+        """Return the scene with pixels as large on the ground as the training images had, if that is asked for."""
+        inputs, options = self.model.inputs, self.options
+        if options.resample == "no" or inputs.resolution or inputs.resize:
+            return scene
+        here = ground_size(scene.geobox)
+        if here is None or inputs.ground is None:
+            raise BadOption(
+                f"--resample needs the size of pixels on the ground, which the "
+                f"{'scene' if here is None else 'model'} does not tell. Leave it out."
+            )
+        return on_grid(scene, abs(scene.geobox.affine.a) * inputs.ground / here, None)
+
+    def _width(self) -> int:
+        """Return how many columns can be computed at a time within the memory."""
+        tiling, channels = self.tiling, self.model.output.channels
+        seam = 2 * 4 * tiling.overlap * channels
+        strip = tiling.size * (2 + sum(LAYERS[name](channels) for name in self.keep))
+        room = bytes_of(self.options.memory) - RUNNING
+        return max(room // (seam + strip), 4 * tiling.size)
+
+
+def _changed(path: str) -> int | None:
+    """Return when a file was last changed, in nanoseconds; None of what is no file."""
+    return Path(path).stat().st_mtime_ns if Path(path).is_file() else None

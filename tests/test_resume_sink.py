@@ -1,0 +1,363 @@
+"""Maps that were interrupted: killed, refused, out of disk; what is done stays and the file is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sat2map.errors import OutputError
+from sat2map.legend import IGNORED, Legend, MapClass
+from sat2map.sinks import SINKS, Sink, open_scores, open_sink
+from sat2map.sinks.raw import RawFile
+from sat2map.tiling import Window, grid, whole
+
+LEGEND = Legend((MapClass("Land", (210, 180, 140), 10), MapClass("Water", (0, 90, 200), 0)))
+SHAPE = (700, 530)
+PLACE = GeoBox(SHAPE, Affine(0.5, 0, 412_000.25, 0, -0.5, 5_340_000.75), "EPSG:32633")
+JOB = {"model": "unet-1", "scene": "berlin.tif", "window": 512}
+WINDOWS = list(grid(whole(SHAPE), 120))
+
+suffixes = pytest.mark.parametrize("suffix", SINKS)
+
+
+def fabricated_ids() -> np.ndarray:
+    coarse = np.random.default_rng(0).choice([0, 1, IGNORED], (70, 53)).astype(np.uint8)
+    return np.kron(coarse, np.ones((10, 10), np.uint8))
+
+
+def open_it(path: Path, job: dict[str, Any] | None = JOB, **words: Any) -> Sink:
+    return open_sink(path, words.pop("place", PLACE), words.pop("legend", LEGEND), job=job, **words)
+
+
+def go_on(path: Path, stop: int | None = None, **words: Any) -> Sink:
+    """Write what is missing; fail before window number `stop`."""
+    ids = fabricated_ids()
+    with open_it(path, **words) as sink:
+        for i, window in enumerate(w for w in WINDOWS if w not in sink.done):
+            if i == stop:
+                raise KeyboardInterrupt
+            sink.write(window, ids[window.slices])
+    return sink
+
+
+def interrupt(path: Path, stop: int = 7, **words: Any) -> Path:
+    """Interrupt a map; return the folder of what is done."""
+    with pytest.raises(KeyboardInterrupt):
+        go_on(path, stop, **words)
+    return path.with_name(f".{path.name}.part")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {f.name: f.read_bytes() for f in folder.iterdir()}
+
+
+@pytest.fixture
+def whole_map(tmp_path_factory):
+    """Return the contents of a folder with the map that was made without interruption."""
+
+    def made(suffix: str) -> dict[str, bytes]:
+        folder = tmp_path_factory.mktemp("whole")
+        go_on(folder / f"map{suffix}", job=None)
+        return contents(folder)
+
+    return made
+
+
+@suffixes
+def test_the_same_job_goes_on(tmp_path, suffix, whole_map):
+    path = tmp_path / f"map{suffix}"
+    interrupt(path, 7)
+    assert not path.exists()
+    interrupt(path, 5)
+    with pytest.raises(KeyError), open_it(path) as sink:
+        assert sink.done == set(WINDOWS[:12])
+        raise KeyError
+    go_on(path)
+    assert contents(tmp_path) == whole_map(suffix)
+
+
+@suffixes
+def test_an_interruption_keeps_the_older_map_and_what_is_done(tmp_path, suffix, whole_map):
+    path = tmp_path / f"map{suffix}"
+    open_it(path, None).close()
+    before = contents(tmp_path)
+    part = interrupt(path)
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()} == before
+    assert part.is_dir()
+    go_on(path)
+    assert contents(tmp_path) == whole_map(suffix)
+
+
+@suffixes
+def test_nothing_stays_where_nothing_is_done_or_no_job_is_given(tmp_path, suffix):
+    interrupt(tmp_path / f"map{suffix}", 0)
+    interrupt(tmp_path / f"map{suffix}", 3, job=None)
+    assert not contents(tmp_path)
+
+
+def test_a_sink_without_job_begins_anew(tmp_path):
+    interrupt(tmp_path / "map.tif")
+    with pytest.raises(KeyError), open_it(tmp_path / "map.tif", None) as sink:
+        assert not sink.done
+        raise KeyError
+    assert not contents(tmp_path)
+
+
+CHANGES = {
+    r'model was "unet-1" and is "unet-2"\.': {"job": JOB | {"model": "unet-2"}},
+    r"window was 512 and is 256; overlap was not given and is 64\.": {"job": JOB | {"window": 256, "overlap": 64}},
+    r'scene was "berlin.tif" and is not given\.': {"job": {"model": "unet-1", "window": 512}},
+    'size was "530 x 700 pixels" and is "10 x 700 pixels"': {"place": PLACE[:, :10]},
+    r"place was .*412000\.25.* and is .*411999\.75": {"place": PLACE.pad(1)[: SHAPE[0], : SHAPE[1]]},
+    'CRS was "EPSG:32633" and is "EPSG:32634"': {"place": GeoBox(SHAPE, PLACE.affine, "EPSG:32634")},
+    "legend classes is not the same": {"legend": Legend((*LEGEND.classes, MapClass("Wood", (0, 99, 0), 5)))},
+}
+
+
+@pytest.mark.parametrize("text", CHANGES)
+def test_another_job_is_refused_with_what_differs(tmp_path, text):
+    words = CHANGES[text]
+    path = tmp_path / "map.tif"
+    part = interrupt(path)
+    before = contents(part)
+    with pytest.raises(OutputError, match=rf"map\.tif was begun by another call.*{text}.*same call.*--overwrite"):
+        open_it(path, **words)
+    assert contents(part) == before
+    with pytest.raises(KeyError), open_it(path, **words, overwrite=True) as sink:
+        assert not sink.done
+        raise KeyError
+    assert not contents(tmp_path)
+
+
+def test_overwriting_goes_on_with_the_same_job(tmp_path, whole_map):
+    interrupt(tmp_path / "map.tif", overwrite=True)
+    with pytest.raises(KeyError), open_it(tmp_path / "map.tif", overwrite=True) as sink:
+        assert len(sink.done) == 7
+        raise KeyError
+    go_on(tmp_path / "map.tif", overwrite=True)
+    assert contents(tmp_path) == whole_map(".tif")
+
+
+@suffixes
+def test_two_cannot_write_one_map_at_once(tmp_path, suffix, whole_map):
+    path = tmp_path / f"map{suffix}"
+    with open_it(path) as sink:
+        for job in (JOB, None):
+            with pytest.raises(OutputError, match=r"map.* is being written by another process\. Wait"):
+                open_it(path, job)
+        for window in WINDOWS:
+            sink.write(window, fabricated_ids()[window.slices])
+    assert contents(tmp_path) == whole_map(suffix)
+
+
+@pytest.mark.parametrize("end", [b"[450, 15", b"\0\0\0", b"[450, 150, 150, 15\n[0, 0", b"[1, 2]\n", b"7\n"])
+def test_a_torn_line_does_no_harm(tmp_path, end, whole_map):
+    path = tmp_path / "map.tif"
+    with (interrupt(path) / "done.jsonl").open("ab") as journal:
+        journal.write(end)
+    interrupt(path, 2)
+    with pytest.raises(KeyError), open_it(path) as sink:
+        assert sink.done == set(WINDOWS[:9])
+        raise KeyError
+    go_on(path)
+    assert contents(tmp_path) == whole_map(".tif")
+
+
+@pytest.mark.parametrize("name", ["values.raw", "job.json", "done.jsonl"])
+def test_without_one_of_its_files_a_map_begins_anew(tmp_path, name, whole_map):
+    (interrupt(tmp_path / "map.tif") / name).unlink()
+    with pytest.raises(KeyError), open_it(tmp_path / "map.tif") as sink:
+        assert not sink.done
+        raise KeyError
+    go_on(tmp_path / "map.tif")
+    assert contents(tmp_path) == whole_map(".tif")
+
+
+def test_a_damaged_job_is_refused(tmp_path):
+    (interrupt(tmp_path / "map.tif") / "job.json").write_text("{")
+    with pytest.raises(OutputError, match=r"job\.json is damaged.*--overwrite"):
+        open_it(tmp_path / "map.tif")
+
+
+@suffixes
+def test_half_written_windows_do_not_show(tmp_path, suffix):
+    path = tmp_path / f"map{suffix}"
+    part = interrupt(path)
+    raw = np.memmap(part / "values.raw", np.uint8, "r+", shape=SHAPE)
+    last = WINDOWS[-1]
+    raw[last.slices] = 77
+    raw.flush()
+    open_it(path).close()
+    expected = np.full(SHAPE, IGNORED, np.uint8)
+    for window in WINDOWS[:7]:
+        expected[window.slices] = LEGEND.values(fabricated_ids()[window.slices])
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(1), expected)
+
+
+def test_a_journal_never_runs_ahead_of_the_pixels(tmp_path, monkeypatch):
+    path, events = tmp_path / "map.tif", []
+    put, sync = RawFile.write, RawFile.sync
+    monkeypatch.setattr(RawFile, "write", lambda self, *block: (events.append("pixels"), put(self, *block)))
+    monkeypatch.setattr(RawFile, "sync", lambda self: (events.append("safe"), sync(self)))
+    with open_it(path) as sink:
+        for i, window in enumerate(WINDOWS):
+            journal = path.with_name(".map.tif.part") / "done.jsonl"
+            assert [Window(*json.loads(line)) for line in journal.read_text().splitlines()] == WINDOWS[:i]
+            sink.write(window, fabricated_ids()[window.slices])
+            assert events == ["pixels", "safe"] * (i + 1)
+
+
+@suffixes
+def test_a_full_disk_keeps_what_is_done(tmp_path, suffix, monkeypatch, whole_map):
+    path = tmp_path / f"map{suffix}"
+    with monkeypatch.context() as patch:
+        put = RawFile.write
+
+        def full(raw: RawFile, window: Window, values: np.ndarray) -> None:
+            if window == WINDOWS[9]:
+                raise OSError(28, "No space left on device")
+            put(raw, window, values)
+
+        patch.setattr(RawFile, "write", full)
+        with pytest.raises(OutputError, match=r"map.* cannot be written: .*No space left.*room on the disk"):
+            go_on(path)
+    with monkeypatch.context() as patch:
+        kind = SINKS[suffix]
+
+        def half(numbers: Any, to: Path) -> None:
+            to.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+        patch.setitem(SINKS, suffix, kind._replace(write=half))
+        with pytest.raises(OutputError, match="No space left"):
+            go_on(path)
+    assert not path.exists()
+    assert {f.name for f in path.with_name(f".{path.name}.part").iterdir()} >= {"values.raw", "job.json", "done.jsonl"}
+    with pytest.raises(KeyError), open_it(path) as sink:
+        assert sink.done == set(WINDOWS)
+        raise KeyError
+    go_on(path)
+    assert contents(tmp_path) == whole_map(suffix)
+
+
+@suffixes
+def test_interrupted_while_files_take_their_names(tmp_path, suffix, monkeypatch, whole_map):
+    path = tmp_path / f"map{suffix}"
+    expected = whole_map(suffix)
+    replace, left = Path.replace, 0
+
+    def stop(file: Path, target: Path) -> Path:
+        nonlocal left
+        if file.parent.name == "finished":
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        return replace(file, target)
+
+    for moved in range(len(expected)):
+        left = moved
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", stop)
+            with pytest.raises(KeyboardInterrupt):
+                go_on(path)
+        assert not path.exists()
+    go_on(path)
+    assert contents(tmp_path) == expected
+
+
+def test_scores_go_on_too(tmp_path):
+    scores = np.random.default_rng(0).integers(0, 256, (3, *SHAPE)).astype(np.uint8)
+
+    def made(path: Path, job: dict[str, Any] | None, stops: tuple[int | None, ...]) -> bytes:
+        for stop in stops:
+            with open_scores(path, PLACE, ("a", "b", "c"), job=job) as sink:
+                for window in [w for w in WINDOWS if w not in sink.done][:stop]:
+                    sink.write(window, scores[:, *window.slices])
+                if stop is not None:
+                    sink.suspend()
+        return path.read_bytes()
+
+    assert made(tmp_path / "a.tif", JOB, (5, 3, None)) == made(tmp_path / "b.tif", None, (None,))
+    interrupted = open_scores(tmp_path / "c.tif", PLACE, ("a", "b"), job=JOB)
+    interrupted.write(WINDOWS[0], scores[:2, *WINDOWS[0].slices])
+    interrupted.suspend()
+    with pytest.raises(OutputError, match=r'bands was \["a", "b"\] and is \["a", "c"\]'):
+        open_scores(tmp_path / "c.tif", PLACE, ("a", "c"), job=JOB)
+
+
+KILLS = 16
+"""Of each kind of file."""
+
+# Libraries are loaded once: each attempt is a fork of a process that has not used them.
+ATTEMPTS = """
+import os, random, signal, sys, time
+from pathlib import Path
+import test_resume_sink as t
+
+def attempt(path, chance):
+    ids = t.fabricated_ids()
+    with t.open_it(path) as sink:
+        left = [w for w in t.WINDOWS if w not in sink.done]
+        chance.shuffle(left)
+        for window in left:
+            sink.write(window, ids[window.slices])
+
+def run(path, chance, patience):
+    child = os.fork()
+    if not child:
+        try:
+            attempt(path, chance)
+        except BaseException as error:
+            print(error, file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    if patience is not None:
+        time.sleep(patience)
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+    return status == 0
+
+folder, path, chance = Path(sys.argv[1]), Path(sys.argv[2]), random.Random(int(sys.argv[3]))
+began = time.monotonic()
+assert run(folder / path.name, chance, None)
+usual = time.monotonic() - began
+whole = {f.name: f.read_bytes() for f in folder.iterdir()}
+kills = 0
+while kills < int(sys.argv[4]):
+    path.unlink(missing_ok=True)
+    while not run(path, chance, usual * chance.random() ** 3):
+        kills += 1
+        assert not path.exists() or path.read_bytes() == whole[path.name]
+        if path.exists():
+            break
+    assert run(path, chance, None)
+    assert {f.name: f.read_bytes() for f in path.parent.iterdir()} == whole
+print(kills)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_killed_at_random_moments_the_file_is_the_same(tmp_path, suffix):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    seed = str(random.randrange(1000))
+    words = [str(tmp_path / "whole"), str(tmp_path / "killed" / f"map{suffix}"), seed, str(KILLS)]
+    done = subprocess.run(
+        [sys.executable, "-c", ATTEMPTS, *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    assert int(done.stdout) >= KILLS
