@@ -285,6 +285,9 @@ def networks(name: str | None = None, /, *, bands: int = 3, encoder: str = "resn
     _console().print(table)
 
 
+_GOING_ON = {"train": " Go on with the same command and --resume.", "predict": " Go on with the same command."}
+
+
 def main() -> None:
     """Run the command line: exit code 0, 2 for a user's mistake, 1 for a failure, 130 when interrupted."""
     sys.exit(run(sys.argv[1:]))
@@ -300,7 +303,7 @@ def run(words: list[str]) -> int:
     except Sat2mapError as error:
         return _refuse(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("Stopped." + " Go on with the same command and --resume." * (words[0] == "train"), file=sys.stderr)
+        print(f"Stopped.{_GOING_ON.get(words[0], '')}", file=sys.stderr)
         return 130
     return code if isinstance(code, int) else 0
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class Sat2mapError(Exception):
@@ -29,7 +30,11 @@ class MissingExtra(Sat2mapError, ImportError):
     """An optional dependency is missing."""
 
     def __init__(self, job: str, extra: str) -> None:
+        self._given = job, extra
         super().__init__(f"{job} needs the optional part '{extra}'. Install it with: pip install 'sat2map[{extra}]'")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given  # as raised by another process
 
 
 class TrainingFailed(Sat2mapError, RuntimeError):
@@ -61,10 +66,14 @@ class UnknownName(UserError):
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
         names = sorted(set(allowed))
+        self._given = kind, name, names
         close = difflib.get_close_matches(name, names, n=3)
         hint = f" Did you mean {' or '.join(repr(n) for n in close)}?" if close else ""
         known = f"There is: {', '.join(names)}." if len(names) <= 40 else f"{len(names)} are known."
         super().__init__(f"There is no {kind} {name!r}.{hint} {known}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given  # as raised by another process
 
 
 class SceneError(UserError, OSError):

@@ -13,22 +13,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from odc.geo.geobox import GeoBox
 
 from sat2map.errors import BadOption
 from sat2map.inputs import select_bands
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.options import PredictOptions, bytes_of
-from sat2map.predictor import LAYERS, Predictor, Strip, choose_tiling, predictors
+from sat2map.predictor import LAYERS, Predictor, Strip, choose_tiling
 from sat2map.raster import ground_size
 from sat2map.scenes import Scene, clip, open_scene, select, tolerant
+from sat2map.scenes.handles import BLOCK_CACHE
 from sat2map.scenes.tolerant import TolerantScene
 from sat2map.sources.opening import on_grid
 from sat2map.tiling import Tiling, Window
 
 log = logging.getLogger(__name__)
 
-RUNNING = 1_200_000_000
+RUNNING = 1_500_000_000
 """Bytes that a process takes for libraries, network and pixels; measured with a U-Net of ResNet34 (docs/log.md)."""
 
 SAME_RESOLUTION = 1.2
@@ -99,20 +101,10 @@ class Job:
         """The windows."""
         return choose_tiling(self.model, self.options, self.scene.shape)
 
-    @cached_property
-    def predictor(self) -> Predictor:
-        """The model at work; opening it takes seconds."""
-        return predictors(self.model, self.options, keep=self.keep)(self.scene)
-
-    def strips(self, block: Window) -> Iterator[Strip]:
-        """Compute a part of the map from top to bottom."""
-        for strip in self.predictor.strips(self.scene, block):
+    def strips(self, block: Window, predictor: Predictor) -> Iterator[Strip]:
+        """Compute a part of the map from top to bottom, with the model at work on windows of this scene."""
+        for strip in predictor.strips(self.scene, block):
             yield strip._replace(unreadable=tuple(self._tolerant.failed)) if self.options.keep_going else strip
-
-    @property
-    def description(self) -> str:
-        """What computes, in words."""
-        return self.predictor.runtime.description if self.options.engine == "local" else "Ray"
 
     def blocks(self) -> list[Window]:
         """Cut the scene into blocks of work that keep to the memory.
@@ -181,11 +173,13 @@ class Job:
 
     def _width(self) -> int:
         """Return how many columns can be computed at a time within the memory."""
-        tiling, channels = self.tiling, self.model.output.channels
+        tiling, channels, scene = self.tiling, self.model.output.channels, self.scene
+        results = 4 * 4 * channels * tiling.size**2  # of float32, in up to four steps under way
         seam = 2 * 4 * tiling.overlap * channels
         strip = tiling.size * (2 + sum(LAYERS[name](channels) for name in self.keep))
-        room = bytes_of(self.options.memory) - RUNNING
-        return max(room // (seam + strip), 4 * tiling.size)
+        read = tiling.size * len(scene.bands) * np.dtype(scene.dtype).itemsize  # kept decoded for the next row
+        room = bytes_of(self.options.memory) - RUNNING - results
+        return max(min(room // (seam + strip), BLOCK_CACHE // read), 4 * tiling.size)
 
 
 def _changed(path: str) -> int | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
-from sat2map.engines import ENGINES
+from sat2map.engines import ENGINES, Engine
 from sat2map.errors import OutputError, SceneError
 from sat2map.jobs import Job
 from sat2map.legend import Legend
@@ -98,22 +99,39 @@ def predict(
     Raises:
         UserError: The scene, the model or the destination cannot be used; nothing was written.
     """
-    began = time.monotonic()
     options = PredictOptions(**words)
+    beside = {"polygons": polygons, "picture": picture, "scores": scores, "confidence": confidence}
+    with closing(ENGINES[options.engine](options)) as engine:
+        return _predict(engine, Job(str(scene), str(model), options), map, overwrite=overwrite, **beside)
+
+
+def _predict(
+    engine: Engine,
+    job: Job,
+    map: Path | str,
+    *,
+    polygons: Path | str | None = None,
+    picture: Path | str | None = None,
+    scores: Path | str | None = None,
+    confidence: Path | str | None = None,
+    overwrite: bool = False,
+) -> Prediction:
+    """Turn a scene into a map with an engine that is open."""
+    began = time.monotonic()
     target = check_destination(map, SINKS, overwrite=overwrite)
     layers = {name: Path(path) for name, path in (("scores", scores), ("confidence", confidence)) if path is not None}
     for path, endings in ((polygons, WRITERS), (picture, (".png",)), *((path, SCORES) for path in layers.values())):
         if path is not None:
             check_destination(path, endings, overwrite=overwrite)
-    _check_distinct(scene, (map, polygons, picture, *layers.values()))
-    job = Job(str(scene), str(model), options, tuple(layers))
+    _check_distinct(job.path, (map, polygons, picture, *layers.values()))
+    job = replace(job, keep=tuple(layers))
     job.check()
     unreadable: set[Window] = set()
     with ExitStack() as stack:
         sinks = [stack.enter_context(sink) for sink in _open_sinks(job, target, layers, overwrite)]
         blocks = _remaining(job, sinks)
         total = sum(block.height * block.width for block in blocks)
-        strips = ENGINES[options.engine](job, blocks)
+        strips = engine.compute(job, blocks)
         for strip in track_pixels(strips, "Predicting", total, lambda strip: strip.valid.size):
             for sink, pixels in zip(sinks, (strip.ids, *strip.layers.values()), strict=True):
                 sink.write(strip.window, pixels)
@@ -123,15 +141,17 @@ def predict(
     if picture is not None:
         _draw(job.scene, target, job.model.output.legend, Path(picture))
     if unreadable:
-        log.warning("%d parts of %s cannot be read and are nodata: %s", len(unreadable), scene, _listed(unreadable))
+        log.warning("%d parts of %s cannot be read and are nodata: %s", len(unreadable), job.path, _listed(unreadable))
     counts = sinks[0].counts
     names = job.model.output.legend.names
     held = dict(zip(names, counts[: len(names)].tolist(), strict=True))
     seconds = round(time.monotonic() - began, 3)
-    return Prediction(target, job.description, held, int(counts[-1]), tuple(sorted(unreadable)), seconds)
+    return Prediction(target, engine.description(job), held, int(counts[-1]), tuple(sorted(unreadable)), seconds)
 
 
-def predict_all(scenes: str, folder: Path | str, **words: Any) -> list[Prediction]:
+def predict_all(
+    scenes: str, folder: Path | str, *, model: Path | str, overwrite: bool = False, **words: Any
+) -> list[Prediction]:
     """Turn each of many scenes into a map of its name in a folder; arguments as in `predict`.
 
     Finished maps stay and are passed over, so that the same call goes on after an interruption.
@@ -141,12 +161,16 @@ def predict_all(scenes: str, folder: Path | str, **words: Any) -> list[Predictio
     """
     files = [Path(file) for file in image_files(scenes)]
     targets = [Path(folder) / f"{file.stem}.tif" for file in files]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise SceneError(f"Several scenes are called {target.stem}, so their maps would be one. Rename them.")
-    words.setdefault("overwrite", False)
-    waiting = [(f, t) for f, t in zip(files, targets, strict=True) if words["overwrite"] or not t.exists()]
-    return [predict(file, target, **words) for file, target in waiting]
+    if twice := [target for target, count in Counter(targets).items() if count > 1]:
+        raise SceneError(f"Several scenes are called {twice[0].stem}, so their maps would be one. Rename them.")
+    options = PredictOptions(**words)
+    waiting = [(f, t) for f, t in zip(files, targets, strict=True) if overwrite or not t.exists()]
+    with closing(ENGINES[options.engine](options)) as engine:
+
+        def turn(pair: tuple[Path, Path]) -> Prediction:
+            return _predict(engine, Job(str(pair[0]), str(model), options), pair[1], overwrite=overwrite)
+
+        return list(engine.each(turn, waiting))
 
 
 def _open_sinks(job: Job, target: Path, layers: Mapping[str, Path], overwrite: bool) -> Iterator[Sink]:

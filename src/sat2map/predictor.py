@@ -129,9 +129,9 @@ class Predictor:
         """Yield each window's pixels and its probabilities `(K, size, size)`, in order; reading and network ahead."""
         bands = self.model.inputs.choose(scene)
         with ThreadPoolExecutor(1) as reader:
-            rasters = _ahead(lambda w: reader.submit(scene.read, w, bands).result, windows, READ_AHEAD)
+            rasters = in_flight(lambda w: reader.submit(scene.read, w, bands).result, windows, READ_AHEAD)
             groups = chunks(rasters, self.runtime.batch)
-            for group, probabilities in _ahead(self._start, groups, self.runtime.ahead):
+            for group, probabilities in in_flight(self._start, groups, self.runtime.ahead):
                 yield from zip(group, probabilities, strict=False)
 
     def _start(self, group: Sequence[Raster]) -> Callable[[], tuple[Sequence[Raster], Iterable[np.ndarray]]]:
@@ -154,7 +154,7 @@ class Predictor:
         """Return the mean of the probabilities over all positions, each turned back."""
         turns = QUARTER_TURNS[self.tta]
         shown = ((_turned(pixels, *turn), _turned(valid, *turn)) for turn in turns)
-        results = _ahead(lambda pair: self.runtime.start(*pair), shown, self.runtime.ahead)
+        results = in_flight(lambda pair: self.runtime.start(*pair), shown, self.runtime.ahead)
         total = np.zeros((), np.float32)
         for turn, result in zip(turns, results, strict=True):
             total = total + _turned_back(result, *turn)
@@ -170,7 +170,7 @@ def _turned_back(array: np.ndarray, quarters: int, mirrored: bool) -> np.ndarray
     return np.rot90(array[..., ::-1] if mirrored else array, -quarters, axes=(-2, -1))
 
 
-def _ahead(start: Callable[[Item], Callable[[], Result]], items: Iterable[Item], depth: int) -> Iterator[Result]:
+def in_flight(start: Callable[[Item], Callable[[], Result]], items: Iterable[Item], depth: int) -> Iterator[Result]:
     """Yield the results in order while up to `depth` later ones are under way."""
     waiting: deque[Callable[[], Result]] = deque()
     for item in items:

@@ -1,25 +1,45 @@
-"""Where blocks are computed. An engine yields the finished strips of blocks, in any order between blocks.
-
-A new engine is a module here and a row in `ENGINES`.
-"""
+"""Where blocks of a job are computed. A new engine is a module here and a row in `ENGINES`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
-from sat2map.engines.local import run_local
+from sat2map.engines.local import LocalEngine
 from sat2map.jobs import Job
+from sat2map.options import PredictOptions
 from sat2map.predictor import Strip
 from sat2map.tiling import Window
 
-Engine = Callable[[Job, Sequence[Window]], Iterator[Strip]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def _run_ray(job: Job, blocks: Sequence[Window]) -> Iterator[Strip]:
-    from sat2map.engines.ray import run_ray
+class Engine(Protocol):
+    """Computes blocks; models stay open from one job to the next."""
 
-    return run_ray(job, blocks)
+    def compute(self, job: Job, blocks: Sequence[Window]) -> Iterator[Strip]:
+        """Yield the finished strips of blocks: in any order between blocks, from top to bottom in each."""
+        ...
+
+    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterable[Result]:
+        """Call a function that maps a scene with this engine for each of many; results in the order of the items."""
+        ...
+
+    def description(self, job: Job) -> str:
+        """Return what computes, in words."""
+        ...
+
+    def close(self) -> None:
+        """Stop what runs and let go of everything."""
+        ...
 
 
-ENGINES: dict[str, Engine] = {"local": run_local, "ray": _run_ray}
-"""How the blocks of a job are computed."""
+def _open_ray(options: PredictOptions) -> Engine:
+    from sat2map.engines.ray import RayEngine
+
+    return RayEngine(options)
+
+
+ENGINES: dict[str, Callable[[PredictOptions], Engine]] = {"local": LocalEngine, "ray": _open_ray}
+"""How blocks are computed; an engine is closed after use."""

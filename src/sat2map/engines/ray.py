@@ -1,71 +1,141 @@
-"""A Ray cluster: each worker opens scene and model once, and computes the blocks it is given.
+"""A Ray cluster: each worker opens a model once, and computes the blocks of scenes that it is given.
 
-Strips travel back to the driver, which alone writes: one byte a pixel is little beside the computation, and workers
-need no storage in common. A worker that dies is started anew and its block computed again.
+Strips travel back to the driver, which alone writes: a map has one writer, whoever dies, and workers need only read.
+A block whose worker died is given to another worker.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from typing import Any
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
 
-from sat2map.errors import MissingExtra, Sat2mapError, WorkerLost
+from sat2map.engines.cluster import Workers, fetch
+from sat2map.engines.local import LocalEngine
+from sat2map.errors import BadOption, WorkerLost
 from sat2map.jobs import Job
+from sat2map.options import PredictOptions
 from sat2map.predictor import Strip
+from sat2map.progress import track
+from sat2map.scenes.handles import is_remote
 from sat2map.tiling import Window
 
-try:
-    import ray as _ray
-    from ray.exceptions import RayError, RayTaskError
-    from ray.util import ActorPool as _ActorPool
-except ImportError as error:
-    raise MissingExtra("The engine ray", "ray") from error
-
-ray: Any = _ray  # only partly typed
-ActorPool: Any = _ActorPool
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 RETRIES = 3
-"""How often a worker is started anew, and a block computed again, before the job fails."""
+"""How often a block is computed again because its worker died, before the job fails."""
+
+SCENES = 8
+"""How many scenes a worker keeps open."""
 
 
 class Worker:
-    """Computes blocks of a job."""
+    """Computes blocks of jobs, in a process of its own."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self) -> None:
+        self._engine = LocalEngine()
+        self._opened = lru_cache(SCENES)(lambda job: job)
 
-    def compute(self, block: Window) -> list[Strip]:
-        """Return the strips of a block."""
-        return list(self.job.strips(Window(*block)))
+    def compute(self, job: Job, block: Window) -> tuple[str, list[Strip]]:
+        """Return what computed, in words, and the strips of a block."""
+        job = self._opened(job)
+        strips = list(self._engine.compute(job, [block]))
+        return self._engine.description(job), strips
 
 
-def run_ray(job: Job, blocks: Sequence[Window]) -> Iterator[Strip]:
-    """Compute blocks on the workers of a cluster, one block at a time on each.
+class RayEngine:
+    """Computes blocks on the workers of a cluster, one block at a time on each; see `Engine`.
 
-    Raises:
-        WorkerLost: Workers died again and again.
+    Several threads may compute a job each. They share the workers, first come, first served, so that the blocks of
+    one scene fill the pauses of another.
+
+    Args:
+        options: Address and number of workers; Ray is started, or the cluster joined, with the first block.
     """
-    if not ray.is_initialized():
-        ray.init(
-            address=job.options.address, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False
-        )
-    count = min(job.options.workers or len(ray.nodes()), max(len(blocks), 1))
-    pool = ActorPool([_worker(job, count) for _ in range(count)])
-    try:
-        for strips in pool.map_unordered(lambda worker, block: worker.compute.remote(block), blocks):
-            yield from strips
-    except RayTaskError as error:
-        raise error.cause if isinstance(error.cause, Sat2mapError) else error from None
-    except RayError as error:
-        raise WorkerLost(
-            f"Workers were lost {RETRIES} times ({type(error).__name__}). What is done is kept: go on with the same "
-            "command, with fewer --workers if the memory was too small."
-        ) from error
+
+    def __init__(self, options: PredictOptions) -> None:
+        self._options, self._lock = options, threading.Lock()
+        self._workers: Workers | None = None
+        self._ways: set[str] = set()
+
+    def compute(self, job: Job, blocks: Sequence[Window]) -> Iterator[Strip]:
+        """Yield the strips of blocks as they come; up to two blocks for each worker are under way or wait to be taken.
+
+        Raises:
+            WorkerLost: Workers died again and again.
+            BadOption: Workers compute in unlike ways.
+        """
+        job, rest = _anywhere(job), deque((block, RETRIES) for block in blocks)
+        running: dict[Future[Any], tuple[Window, int]] = {}
+        try:
+            while rest or running:
+                while rest and len(running) < 2 * self._open().count:
+                    block, retries = rest.popleft()
+                    running[self._open().submit("compute", job, block)] = block, retries
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    block, retries = running.pop(future)
+                    try:
+                        strips = self._fetched(future)
+                    except WorkerLost:
+                        if not retries:
+                            raise
+                        rest.appendleft((block, retries - 1))
+                    else:
+                        yield from strips
+        finally:
+            for future in running:
+                future.cancel()
+
+    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Call a function for each of many scenes, several at a time: while some are finished, others are computed."""
+        if not items:
+            return []
+        with ThreadPoolExecutor(2 * self._open().count) as threads:
+            futures = [threads.submit(function, item) for item in items]
+            try:
+                for future in track(as_completed(futures), "Scenes", len(futures)):
+                    future.result()
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                self.close()
+                raise
+        return [future.result() for future in futures]
+
+    def description(self, job: Job) -> str:
+        """Return what ran the network, in words."""
+        return ", ".join([*self._ways, "Ray"])
+
+    def close(self) -> None:
+        """Stop the workers, and Ray if it was started here."""
+        if self._workers is not None:
+            self._workers.close()
+
+    def _open(self) -> Workers:
+        with self._lock:
+            if self._workers is None:
+                self._workers = Workers(Worker, self._options.address, self._options.workers)
+            return self._workers
+
+    def _fetched(self, future: Future[Any]) -> list[Strip]:
+        """Return the strips of a block that was computed."""
+        way, where = future.result()
+        self._ways.add(way)
+        if len(self._ways) > 1:
+            ways = "; ".join(sorted(self._ways))
+            raise BadOption(f"Workers compute in unlike ways: {ways}. Choose one by --runtime and --precision.")
+        strips: list[Strip] = fetch(where)
+        return strips
 
 
-def _worker(job: Job, count: int) -> Any:
-    """Start one of `count` workers, which share the processors."""
-    cpus = max(int(ray.cluster_resources().get("CPU", 1)) // count, 1)
-    made = ray.remote(Worker).options(num_cpus=cpus, max_restarts=RETRIES, max_task_retries=RETRIES)
-    return made.remote(job)
+def _anywhere(job: Job) -> Job:
+    """Return the job with paths that hold in whatever folder a worker runs."""
+    aoi = job.options.aoi and str(Path(job.options.aoi).absolute())
+    path = job.path if is_remote(job.path) else str(Path(job.path).absolute())
+    model = str(Path(job.model_path).absolute())
+    return replace(job, path=path, model_path=model, options=replace(job.options, aoi=aoi))

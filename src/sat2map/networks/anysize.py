@@ -51,7 +51,11 @@ class Scaled(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return scores `(N, K, H, W)` of images `(N, C, H, W)`."""
-        small_NCHW = F.interpolate(x_NCHW, scale_factor=1 / self.scale, mode="area", recompute_scale_factor=True)
+        if min(x_NCHW.shape[-2:]) < self.scale:  # nothing would be left
+            sides = [max(int(side / self.scale), 1) for side in x_NCHW.shape[-2:]]
+            small_NCHW = F.interpolate(x_NCHW, size=sides, mode="area")
+        else:  # by a factor, so that a traced graph takes any size
+            small_NCHW = F.interpolate(x_NCHW, scale_factor=1 / self.scale, mode="area", recompute_scale_factor=True)
         return F.interpolate(self.network(small_NCHW), size=x_NCHW.shape[-2:], mode="bilinear")
 
 

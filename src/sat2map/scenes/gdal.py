@@ -43,6 +43,7 @@ class GdalScene(Scene):
     nodata: float | None = None
     masked: bool = True  # False: no pixel is masked, or those that are nodata count as valid
     block: tuple[int, int] = (1, 1)  # height and width of what the file stores as one piece
+    alpha: int | None = None  # an alpha band that GDAL knows, but does not take for a mask
 
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         if not self.decoded_at_once:
@@ -64,6 +65,8 @@ class GdalScene(Scene):
         with reading(self.path):
             file = open_file(self.path)
             valid = file.dataset_mask(window=area) > 0 if self.masked else None
+            if valid is not None and self.alpha is not None:
+                valid &= file.read(self.alpha, window=area) != 0
             if self.palette:
                 pixels = _palette_colours(file, file.read(1, window=area))[bands]
             else:
@@ -98,6 +101,8 @@ def _scene(path: str, file: rasterio.DatasetReader, colours: bool) -> GdalScene:
     palette = colours and file.count == 1 and file.colorinterp[0] == ColorInterp.palette
     opaque = tuple(i for i in file.indexes if file.colorinterp[i - 1] != ColorInterp.alpha)
     indexes = opaque or tuple(file.indexes)
+    # GDAL takes alpha for a mask in images of one or three bands of uint8 or uint16 only
+    unused = [] if MaskFlags.alpha in file.mask_flag_enums[0] else [i for i in file.indexes if i not in indexes]
     return GdalScene(
         name=path,
         geobox=GeoBox((file.height, file.width), file.transform, file.crs.to_wkt() if file.crs else None),
@@ -108,8 +113,9 @@ def _scene(path: str, file: rasterio.DatasetReader, colours: bool) -> GdalScene:
         driver=file.driver,
         palette=palette,
         nodata=file.nodata,
-        masked=any(MaskFlags.all_valid not in flags for flags in file.mask_flag_enums),
+        masked=bool(unused) or any(MaskFlags.all_valid not in flags for flags in file.mask_flag_enums),
         block=file.block_shapes[0],
+        alpha=unused[0] if unused else None,
     )
 
 

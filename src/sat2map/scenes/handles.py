@@ -29,8 +29,8 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 OPEN_FILES = 64
 """How many files a thread keeps open."""
 
-BLOCK_CACHE = 512 << 20
-"""Bytes of decoded blocks GDAL keeps for all files: a row of windows over 100,000 pixels of RGB, so that no block is
+BLOCK_CACHE = 256 << 20
+"""Bytes of decoded blocks GDAL keeps for all files: a row of windows over 70,000 pixels of RGB, so that no block is
 decoded twice. rasterio takes bytes here, not megabytes as GDAL's own variable does."""
 
 NETWORK = {

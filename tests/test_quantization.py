@@ -1,0 +1,50 @@
+"""A graph in int8 is kept where it draws the same map, and predicts without torch like any other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rasterio
+
+import sat2map
+import synthetic
+from sat2map.errors import ModelError
+from sat2map.learning import quantization
+from sat2map.mapmodel import load_model
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, rgb_folder):
+    """A small network that has learnt something, in a run folder."""
+    folder = tmp_path_factory.mktemp("int8") / "run"
+    words = {"network": "small-unet", "width": 4, "size": 32, "batch": 4, "lr": 1e-2, "precision": "fp32"}
+    return sat2map.train(rgb_folder, folder, epochs=6, **words)
+
+
+def test_int8_is_kept_and_maps_nearly_alike(tmp_path, run):
+    made = sat2map.export(run)
+    model = load_model(run)
+    assert made.kept and made.agreement == model.int8_agreement >= 0.995
+    scene = synthetic.geotiff(tmp_path / "scene.tif", synthetic.landscape(5, 200))
+    maps = []
+    for precision in ("fp32", "int8"):
+        one = sat2map.predict(scene, tmp_path / f"{precision}.tif", model=run, precision=precision)
+        assert precision in one.runtime
+        with rasterio.open(one.map) as file:
+            maps.append(file.read(1))
+    assert np.mean(maps[0] == maps[1]) > 0.99
+    graph = (model.folder / "graph_int8.xml").read_text()
+    assert "FakeQuantize" in graph
+
+
+def test_what_draws_another_map_is_not_kept(run, monkeypatch):
+    before = (run / "model" / "model.json").read_bytes()
+    monkeypatch.setattr(quantization, "LEAST_AGREEMENT", 1.01)
+    made = sat2map.export(run)
+    assert not made.kept and made.agreement <= 1
+    assert (run / "model" / "model.json").read_bytes() == before
+
+
+def test_a_model_without_its_run_cannot_be_calibrated(run):
+    with pytest.raises(ModelError, match=r"is a model without its run. Name the run's folder"):
+        sat2map.export(run / "model")
