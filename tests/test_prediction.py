@@ -251,6 +251,37 @@ def test_the_same_call_goes_on_after_a_failure(tmp_path, model, scene, monkeypat
     assert ".map.tif.part" not in out(tmp_path)
 
 
+@pytest.mark.parametrize("last", ["_draw", "polygonize"])
+def test_the_map_is_there_when_all_is(tmp_path, model, scene, monkeypatch, last):
+    folder = tmp_path / "out"
+    beside = {n: folder / f for n, f in (("polygons", "p.gpkg"), ("picture", "p.png"), ("confidence", "sure.tif"))}
+    with monkeypatch.context() as broken:
+        broken.setattr(prediction, last, failing)
+        with pytest.raises(OutputError, match="the disk is gone"):
+            predict(scene, folder / "map.tif", model=model, **beside)
+    assert ".map.tif.part" in out(tmp_path) and "map.tif" not in out(tmp_path)
+    predict(scene, folder / "map.tif", model=model, **beside)
+    assert {"map.tif", "p.gpkg", "p.png", "sure.tif"} <= set(out(tmp_path))
+    assert not [name for name in out(tmp_path) if name.startswith(".")]
+    assert gpd.read_file(folder / "p.gpkg")["confidence"].between(0, 1).all()
+
+
+def failing(*_: object, **__: object) -> None:
+    raise OutputError("the disk is gone")
+
+
+def test_another_file_beside_is_another_call(tmp_path, model, scene, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dear.gpkg").write_text("dear")
+    with monkeypatch.context() as broken:
+        failing_at(broken, 2)
+        with pytest.raises(OutputError, match="the disk is gone"):
+            predict(scene, tmp_path / "out" / "map.tif", model=model)
+    with pytest.raises(OutputError, match=r"other files .*--overwrite"):
+        predict(scene, tmp_path / "out" / "map.tif", model=model, polygons=tmp_path / "out" / "dear.gpkg")
+    assert (tmp_path / "out" / "dear.gpkg").read_text() == "dear"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [({"tta": "flips"}, "tta"), ({"overlap": 4}, "overlap"), ({"bands": ("blue", "green", "red")}, "bands")],

@@ -224,7 +224,7 @@ class PredictOptions(RuntimeOptions):
         resample: Bring the scene to the model's resolution first; the map is on that grid, or on the scene's own.
         keep_going: Parts that cannot be read become nodata and are listed.
         engine: Where blocks are computed.
-        workers: How many processes compute, with the engine `ray`; as many as there is room for if not given.
+        workers: How many processes compute, with the engine `ray`; one on each machine, or GPU, if not given.
         address: The Ray cluster to use; a local one is started if not given.
     """
 

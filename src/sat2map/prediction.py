@@ -23,7 +23,7 @@ from sat2map.progress import track_pixels
 from sat2map.scenes import Scene, image_files
 from sat2map.scenes.gdal import open_gdal
 from sat2map.scenes.overview import overview
-from sat2map.sinks import SCORES, SINKS, Sink, check_destination, open_scores, open_sink
+from sat2map.sinks import SCORES, SINKS, Sink, check_destination, open_scores, open_sink, part_folder
 from sat2map.tiling import Window
 
 log = logging.getLogger(__name__)
@@ -120,15 +120,24 @@ def _predict(
     began = time.monotonic()
     target = check_destination(map, SINKS, overwrite=overwrite)
     layers = {name: Path(path) for name, path in (("scores", scores), ("confidence", confidence)) if path is not None}
+    begun = part_folder(target).exists()  # then what lies beside it was made by the call that is gone on with
     for path, endings in ((polygons, WRITERS), (picture, (".png",)), *((path, SCORES) for path in layers.values())):
         if path is not None:
-            check_destination(path, endings, overwrite=overwrite)
+            check_destination(path, endings, overwrite=overwrite or begun)
     _check_distinct(job.path, (map, polygons, picture, *layers.values()))
     job = replace(job, keep=tuple(layers))
+    beside = [str(path) for path in (polygons, picture, *layers.values()) if path is not None]
+
+    def draw(made: Path) -> None:
+        if polygons is not None:
+            polygonize(made, polygons, confidence=confidence, overwrite=True)
+        if picture is not None:
+            _draw(job.scene, made, job.model.output.legend, Path(picture))
+
     job.check()
     unreadable: set[Window] = set()
     with ExitStack() as stack:
-        sinks = [stack.enter_context(sink) for sink in _open_sinks(job, target, layers, overwrite)]
+        sinks = [stack.enter_context(sink) for sink in _open_sinks(job, target, layers, beside, overwrite)]
         blocks = _remaining(job, sinks)
         total = sum(block.height * block.width for block in blocks)
         strips = engine.compute(job, blocks)
@@ -136,10 +145,9 @@ def _predict(
             for sink, pixels in zip(sinks, (strip.ids, *strip.layers.values()), strict=True):
                 sink.write(strip.window, pixels)
             unreadable.update(strip.unreadable)
-    if polygons is not None:
-        polygonize(target, polygons, confidence=confidence, overwrite=overwrite)
-    if picture is not None:
-        _draw(job.scene, target, job.model.output.legend, Path(picture))
+        for sink in sinks[1:]:
+            sink.close()
+        sinks[0].close(before=draw)  # the map comes last: where it is, all is
     if unreadable:
         log.warning("%d parts of %s cannot be read and are nodata: %s", len(unreadable), job.path, _listed(unreadable))
     counts = sinks[0].counts
@@ -173,8 +181,10 @@ def predict_all(
         return list(engine.each(turn, waiting))
 
 
-def _open_sinks(job: Job, target: Path, layers: Mapping[str, Path], overwrite: bool) -> Iterator[Sink]:
-    legend, tags, facts = job.model.output.legend, _tags(job), job.facts()
+def _open_sinks(
+    job: Job, target: Path, layers: Mapping[str, Path], beside: Sequence[str], overwrite: bool
+) -> Iterator[Sink]:
+    legend, tags, facts = job.model.output.legend, _tags(job), {**job.facts(), "other files": list(beside)}
     grid = job.grid if job.grid != job.scene.geobox else None
     yield open_sink(target, job.scene.geobox, legend, tags=tags, job=facts, overwrite=overwrite, grid=grid)
     for name, path in layers.items():

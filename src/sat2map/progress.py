@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -40,7 +41,8 @@ def track_pixels(items: Iterable[Item], what: str, total: int, pixels: Callable[
     """Yield parts of an image while a bar shows how many of `total` pixels are done, how fast, and the time left."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn()
-    silent = not console.is_terminal
+    alone = threading.current_thread() is threading.main_thread()  # bars of several scenes at once would mix
+    silent = not (console.is_terminal and alone)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=silent) as progress:
         task = progress.add_task(what, total=total, rate="")
         for item in items:

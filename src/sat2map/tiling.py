@@ -176,12 +176,8 @@ def ramp(width: int) -> np.ndarray:
 
 
 def _groups(axis: Axis, length: int) -> Iterator[tuple[int, int]]:
-    """Yield the first pixel and the one behind the last of runs of cells, of at most `length` but one cell at least."""
-    first = end = 0
-    for i in range(len(axis.starts)):
-        _, behind = axis.cell(i)
-        if behind - first > length and end > first:
-            yield first, end
-            first = end
-        end = behind
-    yield first, end
+    """Yield the first pixel and the one behind the last of runs of cells: as many cells in each, of about `length`."""
+    cells = len(axis.starts)
+    count = min(-(-axis.length // length), cells)
+    for first, end in pairwise(i * cells // count for i in range(count + 1)):
+        yield axis.cell(first)[0], axis.cell(end - 1)[1]

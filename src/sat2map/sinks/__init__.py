@@ -15,12 +15,22 @@ from sat2map.errors import OutputError
 from sat2map.legend import Legend
 from sat2map.sinks.base import Format, Sink
 from sat2map.sinks.content import ClassMap, Content, Scores
-from sat2map.sinks.files import Part, check_destination
+from sat2map.sinks.files import Part, check_destination, part_folder
 from sat2map.sinks.geotiff import write_geotiff
 from sat2map.sinks.names import read_map_legend
 from sat2map.sinks.png import MOST_PIXELS, write_png
 
-__all__ = ["SCORES", "SINKS", "Part", "Sink", "check_destination", "open_scores", "open_sink", "read_map_legend"]
+__all__ = [
+    "SCORES",
+    "SINKS",
+    "Part",
+    "Sink",
+    "check_destination",
+    "open_scores",
+    "open_sink",
+    "part_folder",
+    "read_map_legend",
+]
 
 SINKS = {
     ".tif": Format(write_geotiff),

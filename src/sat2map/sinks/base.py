@@ -159,8 +159,11 @@ class Sink:
                 self._journal.add(window)
             self._done.add(window)
 
-    def close(self) -> None:
+    def close(self, before: Callable[[Path], None] | None = None) -> None:
         """Finish the file and publish it at its path; a second call does nothing.
+
+        Args:
+            before: Called with the finished file before it is published: what is made of it is there when it is.
 
         Raises:
             OutputError: The disk is full or gone; an older file at the path is as it was.
@@ -170,6 +173,9 @@ class Sink:
         try:
             with told(self.path):
                 self._finish()
+            if before is not None:
+                before(self._part.file())
+            with told(self.path):
                 self._part.publish()
         except BaseException:
             self.suspend()

@@ -48,6 +48,11 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error.__cause__ or error).split()).rstrip(".")
 
 
+def part_folder(path: Path) -> Path:
+    """Return the hidden folder in which a destination grows; it is there while the destination is not finished."""
+    return path.with_name(f".{path.name}.part")
+
+
 class Part:
     """A hidden folder beside a destination, in which its files grow until they are published together.
 
@@ -63,7 +68,7 @@ class Part:
 
     def __init__(self, path: Path, companions: Iterable[str] = ()) -> None:
         self._path, self._companions = path, tuple(companions)
-        self.folder = path.with_name(f".{path.name}.part")
+        self.folder = part_folder(path)
         self.folder.mkdir(exist_ok=True)
         self._lock = FileLock(self.folder / "lock", blocking=False, thread_local=False)
         try:
