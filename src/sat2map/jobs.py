@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from sat2map.errors import BadOption
+from sat2map.errors import BadOption, SceneError
 from sat2map.inputs import select_bands
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.options import PredictOptions, bytes_of
@@ -102,9 +102,19 @@ class Job:
         return choose_tiling(self.model, self.options, self.scene.shape)
 
     def strips(self, block: Window, predictor: Predictor) -> Iterator[Strip]:
-        """Compute a part of the map from top to bottom, with the model at work on windows of this scene."""
-        for strip in predictor.strips(self.scene, block):
-            yield strip._replace(unreadable=tuple(self._tolerant.failed)) if self.options.keep_going else strip
+        """Compute a part of the map from top to bottom, with the model at work on windows of this scene.
+
+        Raises:
+            SceneError: A part of the scene cannot be read, and `keep_going` is not asked for.
+        """
+        if self.options.keep_going:
+            for strip in predictor.strips(self.scene, block):
+                yield strip._replace(unreadable=tuple(self._tolerant.failed))
+            return
+        try:
+            yield from predictor.strips(self.scene, block)
+        except SceneError as error:
+            raise SceneError(f"{error} The same command with --keep-going makes such parts nodata.") from error
 
     def blocks(self) -> list[Window]:
         """Cut the scene into blocks of work that keep to the memory.
