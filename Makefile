@@ -29,7 +29,9 @@ check: install
 
 bench: install
 	test -e $(SOURCE) || $(MAKE) demo
-	$(BIN)/python bench/train.py $(SOURCE) --json bench.json
+	$(BIN)/python bench/train.py $(SOURCE) --json bench_train.json
+	test -d demo/run || $(MAKE) demo
+	$(BIN)/python bench/predict.py demo/scene/images/scene.tif --model demo/run --precisions fp32 bf16 --json bench_predict.json
 
 clean:
 	rm -rf .venv demo build dist
