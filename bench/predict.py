@@ -3,9 +3,9 @@
 python bench/predict.py SCENE --model RUN --peer PEER.py --peer-python ENV/bin/python --rounds 3 --json predict.json
 
 Each map is made by a process of its own, so that memory and processor time are its own. `model only` runs the network
-on as many windows as the scene needs and nothing else: no reading, no blending, no writing. With a peer the model has to be a
-U-Net of `segmentation_models.pytorch` at scale 1, whose weights the peer is given. Peers scale pixels by the constants
-of ImageNet, so a copy of the model that does the same is measured: both networks see the same numbers.
+on as many windows as the scene needs and nothing else: no reading, no blending, no writing. With a peer the model has
+to be a U-Net of `segmentation_models.pytorch` at scale 1, whose weights the peer is given. Peers scale pixels by the
+constants of ImageNet, so a copy of the model that does the same is measured: both networks see the same numbers.
 """
 
 from __future__ import annotations
