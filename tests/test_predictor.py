@@ -59,7 +59,7 @@ def mapped(predictor: Predictor, scene: Scene, block: int) -> np.ndarray:
     """Return the map that is made of blocks, the last one first."""
     ids = np.full(scene.shape, 77, np.uint8)
     for window in list(grid(whole(scene.shape), block))[::-1]:
-        ids[window.slices], _ = predictor.block(scene, window)
+        ids[window.slices] = predictor.block(scene, window)
     return ids
 
 

@@ -229,7 +229,7 @@ def _tally(
     for pair, window in track(blocks, "Evaluating", len(blocks)):
         truth = to_ids[pair.target.read(window).pixels[0]]
         if (truth != IGNORED).any():
-            predicted, _ = predictor(pair.image).block(pair.image, window)
+            predicted = predictor(pair.image).block(pair.image, window)
             tally.add(pair, window, truth, predicted)
     return tally
 
@@ -279,7 +279,7 @@ def _overview(predictor: Callable[[Scene], Predictor], source: Source, tally: Ta
     name = max(tally.scenes, key=lambda n: int(tally.scenes[n].sum()))
     image = next(pair.image for pair in source.pairs if pair.name == name)
     window = whole(image.shape).intersect(Window(0, 0, OVERVIEW, OVERVIEW))
-    ids, _ = predictor(image).block(image, window)
+    ids = predictor(image).block(image, window)
     scored = tally.scenes[name].sum() / (window.height * window.width)
     caption = f"{name}, rows 0 to {window.height}, columns 0 to {window.width}."
     if scored < 0.5:

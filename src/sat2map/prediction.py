@@ -19,6 +19,7 @@ from sat2map.legend import Legend
 from sat2map.options import PredictOptions
 from sat2map.pictures import map_picture, to_rgb
 from sat2map.polygons import WRITERS, polygonize
+from sat2map.predictor import LAYERS
 from sat2map.progress import track_pixels
 from sat2map.scenes import Scene, image_files
 from sat2map.scenes.gdal import open_gdal
@@ -27,6 +28,9 @@ from sat2map.sinks import SCORES, SINKS, Sink, check_destination, open_scores, o
 from sat2map.tiling import Window
 
 log = logging.getLogger(__name__)
+
+BESIDE = {"polygons": tuple(WRITERS), "picture": (".png",), "scores": SCORES, "confidence": SCORES}
+"""What can be made beside a map, and the endings it can have."""
 
 PICTURED = 2048
 """Largest side in pixels of what is drawn in a picture of the map."""
@@ -102,46 +106,45 @@ def predict(
     options = PredictOptions(**words)
     beside = {"polygons": polygons, "picture": picture, "scores": scores, "confidence": confidence}
     with closing(ENGINES[options.engine](options)) as engine:
-        return _predict(engine, Job(str(scene), str(model), options), map, overwrite=overwrite, **beside)
+        return _predict(engine, Job(str(scene), str(model), options), map, beside, overwrite=overwrite)
 
 
 def _predict(
     engine: Engine,
     job: Job,
     map: Path | str,
+    beside: Mapping[str, Path | str | None],
     *,
-    polygons: Path | str | None = None,
-    picture: Path | str | None = None,
-    scores: Path | str | None = None,
-    confidence: Path | str | None = None,
-    overwrite: bool = False,
+    overwrite: bool,
 ) -> Prediction:
-    """Turn a scene into a map with an engine that is open."""
+    """Turn a scene into a map with an engine that is open, and what is asked for by names of `BESIDE`."""
     began = time.monotonic()
     target = check_destination(map, SINKS, overwrite=overwrite)
-    layers = {name: Path(path) for name, path in (("scores", scores), ("confidence", confidence)) if path is not None}
     begun = part_folder(target).exists()  # then what lies beside it was made by the call that is gone on with
-    for path, endings in ((polygons, WRITERS), (picture, (".png",)), *((path, SCORES) for path in layers.values())):
-        if path is not None:
-            check_destination(path, endings, overwrite=overwrite or begun)
-    _check_distinct(job.path, (map, polygons, picture, *layers.values()))
+    paths = {name: Path(path) for name, path in beside.items() if path is not None}
+    for name, path in paths.items():
+        check_destination(path, BESIDE[name], overwrite=overwrite or begun)
+    _check_distinct(job.path, (map, *paths.values()))
+    layers = {name: path for name, path in paths.items() if name in LAYERS}
     job = replace(job, keep=tuple(layers))
-    beside = [str(path) for path in (polygons, picture, *layers.values()) if path is not None]
 
     def draw(made: Path) -> None:
-        if polygons is not None:
-            polygonize(made, polygons, confidence=confidence, overwrite=True)
-        if picture is not None:
-            _draw(job.scene, made, job.model.output.legend, Path(picture))
+        if "polygons" in paths:
+            polygonize(made, paths["polygons"], confidence=paths.get("confidence"), overwrite=True)
+        if "picture" in paths:
+            _draw(job.scene, made, job.model.output.legend, paths["picture"])
 
     job.check()
     unreadable: set[Window] = set()
     with ExitStack() as stack:
-        sinks = [stack.enter_context(sink) for sink in _open_sinks(job, target, layers, beside, overwrite)]
+        sinks = [
+            stack.enter_context(sink)
+            for sink in _open_sinks(job, target, layers, [str(path) for path in paths.values()], overwrite)
+        ]
         blocks = _remaining(job, sinks)
         total = sum(block.height * block.width for block in blocks)
         strips = engine.compute(job, blocks)
-        for strip in track_pixels(strips, "Predicting", total, lambda strip: strip.valid.size):
+        for strip in track_pixels(strips, "Predicting", total, lambda strip: strip.ids.size):
             for sink, pixels in zip(sinks, (strip.ids, *strip.layers.values()), strict=True):
                 sink.write(strip.window, pixels)
             unreadable.update(strip.unreadable)
@@ -176,7 +179,7 @@ def predict_all(
     with closing(ENGINES[options.engine](options)) as engine:
 
         def turn(pair: tuple[Path, Path]) -> Prediction:
-            return _predict(engine, Job(str(pair[0]), str(model), options), pair[1], overwrite=overwrite)
+            return _predict(engine, Job(str(pair[0]), str(model), options), pair[1], {}, overwrite=overwrite)
 
         return list(engine.each(turn, waiting))
 

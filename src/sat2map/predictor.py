@@ -52,14 +52,12 @@ class Strip(NamedTuple):
     Args:
         window: Where in the scene.
         ids: Class ids `(height, width)` uint8, `IGNORED` where the scene holds no data.
-        valid: Where it does, bool.
         layers: What else is asked for by name, `(bands, height, width)` uint8: 0 to 254, and 255 without data.
         unreadable: Parts of the original scene that could not be read so far and were passed over.
     """
 
     window: Window
     ids: np.ndarray
-    valid: np.ndarray
     layers: Mapping[str, np.ndarray]
     unreadable: tuple[Window, ...] = ()
 
@@ -98,19 +96,15 @@ class Predictor:
             if not strip.window.empty:
                 yield strip
 
-    def block(self, scene: Scene, block: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Compute one part of a scene.
-
-        Returns:
-            Class ids `(height, width)` uint8, `IGNORED` where the scene holds no data; and validity, bool.
-        """
+    def block(self, scene: Scene, block: Window) -> np.ndarray:
+        """Return the class ids of one part of a scene, `(height, width)` uint8, `IGNORED` where it holds no data."""
         strips = list(self.strips(scene, block))
-        return np.concatenate([s.ids for s in strips]), np.concatenate([s.valid for s in strips])
+        return np.concatenate([strip.ids for strip in strips])
 
     def _empty(self, window: Window) -> Strip:
         counts = {name: LAYERS[name](self.model.output.channels) for name in self.keep}
         layers = {name: np.full((count, *window.shape), IGNORED, np.uint8) for name, count in counts.items()}
-        return Strip(window, np.full(window.shape, IGNORED, np.uint8), np.zeros(window.shape, bool), layers)
+        return Strip(window, np.full(window.shape, IGNORED, np.uint8), layers)
 
     def _fill(self, strip: Strip, scores_KHW: np.ndarray, raster: Raster, cell: Window, window: Window) -> None:
         """Write a finished cell, or what of it belongs to the strip."""
@@ -119,7 +113,6 @@ class Predictor:
         if common.empty or not valid.any():
             return
         there, part_KHW = common.within(strip.window).slices, scores_KHW[:, *common.within(cell).slices]
-        strip.valid[there] = valid
         strip.ids[there] = self.model.output.decode(part_KHW, valid)
         for layer in strip.layers.values():
             shown = part_KHW if len(layer) == len(part_KHW) else part_KHW.max(axis=0, keepdims=True)
