@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
+from urllib.error import URLError
 
 import pytest
 from hypothesis import settings
@@ -39,3 +41,12 @@ def vector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six side-by-side pictures: image on the left, map on the right; not to be changed by a test."""
     return synthetic.side_by_side(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture
+def no_net(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let no weights be found or downloaded."""
+    import torch
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", mock.Mock(side_effect=URLError("no route to host")))

@@ -83,7 +83,7 @@ def _exported() -> dict[str, bytes]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         save_file(network.state_dict(), folder / "weights.safetensors")
-        export_graph(network, folder / "graph.xml", bands=3, size=32)
+        export_graph(network, Classes(synthetic.LEGEND), folder / "graph.xml", bands=3, size=32)
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 

@@ -5,7 +5,7 @@ import rasterio
 
 import synthetic
 from sat2map import demo
-from sat2map.errors import BadOption, OutputError, SourceError
+from sat2map.errors import BadOption, OutputError
 
 TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision": "fp32", "minutes": 0.01}
 
@@ -42,7 +42,7 @@ def test_the_folder_of_someone_else_is_not_replaced(tmp_path):
     assert sorted(f.name for f in tmp_path.rglob("*")) == ["classes.json", "run"]
 
 
-def test_pictures_as_truth_are_refused(tmp_path, picture_folder):
-    with pytest.raises(SourceError, match="trains class maps only"):
-        demo(tmp_path / "demo", source=picture_folder, **TINY)
-    assert not (tmp_path / "demo").exists()
+def test_map_pictures_become_a_map_and_a_report(tmp_path, picture_folder, no_net):
+    made = demo(tmp_path / "demo", source=picture_folder, **TINY)
+    assert made.map.suffix == ".png" and made.report.exists() and made.polygons is None
+    assert {m.name for m in made.metrics if m.value is not None} >= {"L1", "PSNR"}

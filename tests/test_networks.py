@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sat2map.errors import BadOption, ModelError, Sat2mapError, UnknownName, UserError
-from sat2map.networks import NETWORKS, build_network, count_parameters, network_summary
-from sat2map.networks.anysize import STRIDE, AnySize, Scaled, at_scale
+from sat2map.networks import NETWORKS, STRIDE, build_network, count_parameters, network_summary, stride_of
+from sat2map.networks.anysize import AnySize, Scaled, at_scale
 from sat2map.networks.unets import AttentionGate
 
 LIGHT = "mobilenetv3_small_050"  # of timm; the smallest that fits every network
@@ -24,7 +24,8 @@ every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 def build(name: str, bands: int = 3, channels: int = 2, **options) -> nn.Module:
-    return build_network(name, bands=bands, channels=channels, encoder=LIGHT, **options)
+    slim = {} if NETWORKS[name].encoder else {"width": 4}
+    return build_network(name, bands=bands, channels=channels, encoder=LIGHT, **{**slim, **options})
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,23 @@ def test_a_row_says_what_the_network_is(name: str) -> None:
     row = NETWORKS[name]
     assert row.name == name
     assert row.about.endswith(".")
-    assert row.least % STRIDE == 0
+    assert row.least % STRIDE == row.stride % STRIDE == 0
+    assert stride_of(name) == row.stride
+
+
+def test_a_network_of_the_users_own_has_the_usual_stride() -> None:
+    assert stride_of("custom") == STRIDE
+
+
+@every_network
+def test_nothing_is_padded_where_sides_are_multiples_of_the_stride(name: str, built: dict[str, nn.Module]) -> None:
+    network = built[name].eval()
+    side = network.least
+    whole = network.network
+    with torch.inference_mode():
+        x_NCHW = images(14, side, side, count=1)
+        assert network(x_NCHW).equal(whole(x_NCHW))
+    assert side % stride_of(name) == 0
 
 
 @every_network
@@ -130,14 +147,17 @@ class Recorder(nn.Module):
         return x_NCHW
 
 
-@given(height=st.integers(1, 200), width=st.integers(1, 200), least=st.sampled_from([32, 128]))
-def test_any_size_pads_and_crops(height: int, width: int, least: int) -> None:
+sides = st.integers(1, 300)
+
+
+@given(height=sides, width=sides, least=st.sampled_from([32, 128]), stride=st.sampled_from([32, 256]))
+def test_any_size_pads_and_crops(height: int, width: int, least: int, stride: int) -> None:
     inner = Recorder()
     x_NCHW = images(1, height, width, count=1)
-    assert AnySize(inner, least)(x_NCHW).equal(x_NCHW)
+    assert AnySize(inner, least, stride)(x_NCHW).equal(x_NCHW)
     for side, padded in zip((height, width), inner.seen.shape[-2:], strict=True):
-        assert padded % STRIDE == 0
-        assert max(side, least) <= padded < max(side + STRIDE, least + 1)
+        assert padded % stride == 0
+        assert max(side, least) <= padded < max(side + stride, least + 1)
     edge = inner.seen[..., height - 1 :, :width]
     assert edge.equal(edge[..., :1, :].expand_as(edge))
 
@@ -198,7 +218,7 @@ def test_encoders_of_both_libraries_are_found(name: str) -> None:
     [
         ({"name": "unett"}, UnknownName, "no network 'unett'. Did you mean 'unet'"),
         ({"encoder": "resnet43"}, UnknownName, "no encoder 'resnet43'. Did you mean 'resnet"),
-        ({"width": 16}, BadOption, "Use it with: small-unet"),
+        ({"width": 16}, BadOption, "Use it with: small-unet, pix2pix, "),
         ({"name": "small-unet", "encoder_weights": "imagenet"}, BadOption, "small-unet has no encoder"),
         ({"bands": 0}, BadOption, "at least 1"),
         ({"encoder": "vit_tiny_patch16_224"}, BadOption, "unet cannot be built on the encoder 'vit_tiny_patch16_224'"),

@@ -21,6 +21,7 @@ from sat2map.pictures import (
     class_picture,
     confusion_picture,
     curves,
+    map_colours,
     map_picture,
     sample_sheet,
     share_text,
@@ -138,6 +139,22 @@ def test_a_sheet_shows_image_truth_prediction_and_legend(tmp_path: Path) -> None
     assert has_colour(drawn[:, :third], (10, 120, 60), 1000)
     assert not has_colour(drawn[:, 2 * third :], (10, 120, 60), 1)
     assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]
+
+
+def test_a_sheet_of_map_pictures_has_their_colours_and_no_legend(tmp_path: Path) -> None:
+    drawn = np.full((4, 60, 80), 255, np.uint8)
+    drawn[:3] = np.array([0, 200, 100])[:, None, None]
+    drawn[:, :30] = 0
+    seen = map_colours(drawn)
+    assert (seen[30:] == (0, 200, 100)).all()
+    assert {tuple(colour) for colour in np.unique(seen[:30].reshape(-1, 3), axis=0).tolist()} == set(HATCH)
+    assert drawn[:3, 0].max() == 0  # what was passed is as it was
+    sample_sheet([(seen, seen, seen)], None, tmp_path / "without.png")
+    sample_sheet([(seen, seen, seen)], LEGEND, tmp_path / "with.png")
+    without, legend = pixels_of(tmp_path / "without.png"), pixels_of(tmp_path / "with.png")
+    assert has_colour(without, (0, 200, 100), 1000)
+    assert has_colour(legend, (0, 0, 250), 50)
+    assert not has_colour(without, (0, 0, 250), 1)
 
 
 @pytest.mark.parametrize("count", [1, 2, 12])

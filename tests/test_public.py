@@ -12,7 +12,7 @@ import sat2map
 from sat2map import cli
 from sat2map.options import EvaluateOptions, PredictOptions, ReadOptions, TrainOptions
 
-VERBS = ["inspect", "train", "evaluate", "export", "predict", "polygonize", "demo"]
+VERBS = ["download", "inspect", "train", "evaluate", "export", "predict", "polygonize", "demo"]
 
 
 def test_the_public_names_are_these():

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from sat2map.errors import OutputError
-from sat2map.legend import legend_of
+from sat2map.fidelity import Metric
+from sat2map.legend import Legend, legend_of
 from sat2map.metrics import confusion, scores_of
 from sat2map.pictures import class_picture, curves
-from sat2map.reports import Example, Overview, Report, percent, verdict, write_report
+from sat2map.reports import Example, Overview, Report, percent, picture_verdict, verdict, write_report
 from sat2map.sources import Finding
 
 EVIL = "<script>alert('x')</script> & \"co\""
@@ -38,7 +39,7 @@ class Page(HTMLParser):
             self.text += data
 
 
-def example(caption: str, score: float) -> Example:
+def example(caption: str, score: str) -> Example:
     picture = class_picture(np.zeros((700, 520), np.uint8), LEGEND)
     return Example(caption, picture, picture, picture, score)
 
@@ -56,8 +57,8 @@ def report(tmp_path: Path) -> Report:
         legend=LEGEND,
         scores=scores_of(matrix, LEGEND.names),
         confusion=matrix,
-        best=[example(EVIL, 0.9876)],
-        worst=[example("far away", 0.1234)],
+        best=[example(EVIL, "98.8 % right")],
+        worst=[example("far away", "12.3 % right")],
         overview=Overview("a.tif", image, class_picture(image[..., 0] % 3, LEGEND)),
         curves=tmp_path / "curves.png",
         facts={"How it was trained": {"Network": EVIL}, "Split": {"By": "blocks"}},
@@ -131,7 +132,7 @@ def test_a_report_stays_small_enough_for_a_mail(report: Report, tmp_path: Path) 
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (200, 200, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
     picture = class_picture(image[..., 0] % 3, LEGEND)
-    place = Example("p", image[:512, :512], picture[:512, :512], picture[:512, :512], 0.5)
+    place = Example("p", image[:512, :512], picture[:512, :512], picture[:512, :512], "50.0 % right")
     big = replace(report, best=[place] * 4, worst=[place] * 4, overview=Overview("a.tif", image, picture))
     assert write_report(tmp_path, big).stat().st_size < 5_000_000
 
@@ -144,6 +145,49 @@ def test_the_verdict_compares_with_a_map_of_one_class() -> None:
     )
     assert "would reach 80.0 %: the map is no better" in verdict(scores_of(np.array([[80, 0], [20, 0]]), ("a", "b")))
     assert "best" not in verdict(scores_of(np.array([[80, 0], [0, 0]]), ("a", "b")))
+
+
+def measures(l1: float = 12.5) -> list[Metric]:
+    return [
+        Metric("L1", l1, 9000, "pixels", "lower"),
+        Metric("PSNR", 20.0, 9000, "pixels", "higher"),
+        Metric("FID", 300.0, 12, "patches", "lower", extractor="Inception <3>", reason="Too few."),
+        Metric("KID", 0.0123, 12, "patches", "lower", spread=0.004, extractor="Inception <3>"),
+        Metric("LPIPS", None, 12, "patches", "lower", reason="No net."),
+    ]
+
+
+def test_a_report_of_pictures_tells_measures_and_classes(report: Report, tmp_path: Path) -> None:
+    painted = replace(report, metrics=measures(), l1_of_mean_colour=40.0)
+    html = write_report(tmp_path / "a.html", painted).read_text("utf-8")
+    headings = re.findall(r"<h2>(.*?)</h2>", html)
+    assert headings[:3] == ["How like the truth", "Classes, read from the colours", "What was taken for what"]
+    text = Page(html).text
+    for value in ("9,000 pixels", "0.0123 ± 0.0040", "Inception <3>", "Too few.", "Without LPIPS.", "No net."):
+        assert value in text
+    tiles = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html))
+    assert tiles == {"L1": "12.5", "PSNR": "20.0", "Mean IoU": f"{report.scores.mean_iou:.3f}", "KID": "0.0123"}
+    assert text.count("no data") == 2
+    assert "no label" not in text
+
+
+def test_a_report_of_pictures_without_a_legend_has_no_classes(report: Report, tmp_path: Path) -> None:
+    painted = replace(
+        report, metrics=measures(), l1_of_mean_colour=40.0, legend=Legend(()), scores=None, confusion=None
+    )
+    html = write_report(tmp_path / "a.html", painted).read_text("utf-8")
+    assert not re.search('What was taken for what|Classes, read|swatch"', html)
+    assert "<h2>How like the truth</h2>" in html
+    assert not re.search(r"\b(nan|none)\b", Page(html).text.casefold())
+
+
+def test_the_verdict_of_pictures_compares_with_one_colour() -> None:
+    assert picture_verdict(measures(), 40.04) == (
+        "The picture is 12.5 of 255 grey levels from the truth on average. "
+        "Painting everything in the mean colour of the truth would be 40.0 from it."
+    )
+    assert picture_verdict(measures(41.0), 40.04).endswith("40.0 from it: the picture is no better than that.")
+    assert "nothing can be said" in picture_verdict([], None)
 
 
 def test_the_template_is_part_of_the_package() -> None:

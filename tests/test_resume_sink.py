@@ -7,47 +7,38 @@ import os
 import random
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from map_kinds import CLASSES, LEGEND, PICTURE, PLACE, SCORES, SHAPE, Kind, contents, fabricated_ids, files
 from sat2map.errors import OutputError
-from sat2map.legend import IGNORED, Legend, MapClass
-from sat2map.sinks import SINKS, Sink, open_scores, open_sink
+from sat2map.legend import Legend, MapClass
+from sat2map.sinks import SINKS, Sink
 from sat2map.sinks.raw import RawFile
 from sat2map.tiling import Window, grid, whole
 
-LEGEND = Legend((MapClass("Land", (210, 180, 140), 10), MapClass("Water", (0, 90, 200), 0)))
-SHAPE = (700, 530)
-PLACE = GeoBox(SHAPE, Affine(0.5, 0, 412_000.25, 0, -0.5, 5_340_000.75), "EPSG:32633")
 JOB = {"model": "unet-1", "scene": "berlin.tif", "window": 512}
 WINDOWS = list(grid(whole(SHAPE), 120))
 
-suffixes = pytest.mark.parametrize("suffix", SINKS)
+
+def open_it(path: Path, job: dict[str, Any] | None = JOB, *, kind: Kind = CLASSES, **words: Any) -> Sink:
+    return kind.open(path, words.pop("place", PLACE), job=job, **words)
 
 
-def fabricated_ids() -> np.ndarray:
-    coarse = np.random.default_rng(0).choice([0, 1, IGNORED], (70, 53)).astype(np.uint8)
-    return np.kron(coarse, np.ones((10, 10), np.uint8))
-
-
-def open_it(path: Path, job: dict[str, Any] | None = JOB, **words: Any) -> Sink:
-    return open_sink(path, words.pop("place", PLACE), words.pop("legend", LEGEND), job=job, **words)
-
-
-def go_on(path: Path, stop: int | None = None, **words: Any) -> Sink:
+def go_on(path: Path, stop: int | None = None, *, kind: Kind = CLASSES, **words: Any) -> Sink:
     """Write what is missing; fail before window number `stop`."""
-    ids = fabricated_ids()
-    with open_it(path, **words) as sink:
+    pixels = kind.block(fabricated_ids())
+    with open_it(path, kind=kind, **words) as sink:
         for i, window in enumerate(w for w in WINDOWS if w not in sink.done):
             if i == stop:
                 raise KeyboardInterrupt
-            sink.write(window, ids[window.slices])
+            sink.write(window, pixels[..., *window.slices])
     return sink
 
 
@@ -58,51 +49,48 @@ def interrupt(path: Path, stop: int = 7, **words: Any) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {f.name: f.read_bytes() for f in folder.iterdir()}
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def whole_map(tmp_path_factory):
     """Return the contents of a folder with the map that was made without interruption."""
 
-    def made(suffix: str) -> dict[str, bytes]:
+    @cache
+    def made(suffix: str, kind: Kind = CLASSES) -> dict[str, bytes]:
         folder = tmp_path_factory.mktemp("whole")
-        go_on(folder / f"map{suffix}", job=None)
+        go_on(folder / f"map{suffix}", job=None, kind=kind)
         return contents(folder)
 
     return made
 
 
-@suffixes
-def test_the_same_job_goes_on(tmp_path, suffix, whole_map):
+@files
+def test_the_same_job_goes_on(tmp_path, kind, suffix, whole_map):
     path = tmp_path / f"map{suffix}"
-    interrupt(path, 7)
+    interrupt(path, 7, kind=kind)
     assert not path.exists()
-    interrupt(path, 5)
-    with pytest.raises(KeyError), open_it(path) as sink:
+    interrupt(path, 5, kind=kind)
+    with pytest.raises(KeyError), open_it(path, kind=kind) as sink:
         assert sink.done == set(WINDOWS[:12])
         raise KeyError
-    go_on(path)
-    assert contents(tmp_path) == whole_map(suffix)
+    go_on(path, kind=kind)
+    assert contents(tmp_path) == whole_map(suffix, kind)
 
 
-@suffixes
-def test_an_interruption_keeps_the_older_map_and_what_is_done(tmp_path, suffix, whole_map):
+@files
+def test_an_interruption_keeps_the_older_map_and_what_is_done(tmp_path, kind, suffix, whole_map):
     path = tmp_path / f"map{suffix}"
-    open_it(path, None).close()
+    open_it(path, None, kind=kind).close()
     before = contents(tmp_path)
-    part = interrupt(path)
+    part = interrupt(path, kind=kind)
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()} == before
     assert part.is_dir()
-    go_on(path)
-    assert contents(tmp_path) == whole_map(suffix)
+    go_on(path, kind=kind)
+    assert contents(tmp_path) == whole_map(suffix, kind)
 
 
-@suffixes
-def test_nothing_stays_where_nothing_is_done_or_no_job_is_given(tmp_path, suffix):
-    interrupt(tmp_path / f"map{suffix}", 0)
-    interrupt(tmp_path / f"map{suffix}", 3, job=None)
+@files
+def test_nothing_stays_where_nothing_is_done_or_no_job_is_given(tmp_path, kind, suffix):
+    interrupt(tmp_path / f"map{suffix}", 0, kind=kind)
+    interrupt(tmp_path / f"map{suffix}", 3, kind=kind, job=None)
     assert not contents(tmp_path)
 
 
@@ -149,16 +137,17 @@ def test_overwriting_goes_on_with_the_same_job(tmp_path, whole_map):
     assert contents(tmp_path) == whole_map(".tif")
 
 
-@suffixes
-def test_two_cannot_write_one_map_at_once(tmp_path, suffix, whole_map):
+@files
+def test_two_cannot_write_one_map_at_once(tmp_path, kind, suffix, whole_map):
     path = tmp_path / f"map{suffix}"
-    with open_it(path) as sink:
+    pixels = kind.block(fabricated_ids())
+    with open_it(path, kind=kind) as sink:
         for job in (JOB, None):
             with pytest.raises(OutputError, match=r"map.* is being written by another process\. Wait"):
-                open_it(path, job)
+                open_it(path, job, kind=kind)
         for window in WINDOWS:
-            sink.write(window, fabricated_ids()[window.slices])
-    assert contents(tmp_path) == whole_map(suffix)
+            sink.write(window, pixels[..., *window.slices])
+    assert contents(tmp_path) == whole_map(suffix, kind)
 
 
 @pytest.mark.parametrize("end", [b"[450, 15", b"\0\0\0", b"[450, 150, 150, 15\n[0, 0", b"[1, 2]\n", b"7\n"])
@@ -190,20 +179,20 @@ def test_a_damaged_job_is_refused(tmp_path):
         open_it(tmp_path / "map.tif")
 
 
-@suffixes
-def test_half_written_windows_do_not_show(tmp_path, suffix):
+@files
+def test_half_written_windows_do_not_show(tmp_path, kind, suffix):
     path = tmp_path / f"map{suffix}"
-    part = interrupt(path)
-    raw = np.memmap(part / "values.raw", np.uint8, "r+", shape=SHAPE)
-    last = WINDOWS[-1]
-    raw[last.slices] = 77
+    part = interrupt(path, kind=kind)
+    numbers = kind.numbers(fabricated_ids())
+    raw = np.memmap(part / "values.raw", np.uint8, "r+", shape=numbers.shape)
+    raw[:, *WINDOWS[-1].slices] = 77
     raw.flush()
-    open_it(path).close()
-    expected = np.full(SHAPE, IGNORED, np.uint8)
+    open_it(path, kind=kind).close()
+    expected = np.full_like(numbers, kind.nothing)
     for window in WINDOWS[:7]:
-        expected[window.slices] = LEGEND.values(fabricated_ids()[window.slices])
+        expected[:, *window.slices] = numbers[:, *window.slices]
     with rasterio.open(path) as file:
-        np.testing.assert_array_equal(file.read(1), expected)
+        np.testing.assert_array_equal(file.read(), expected)
 
 
 def test_a_journal_never_runs_ahead_of_the_pixels(tmp_path, monkeypatch):
@@ -219,8 +208,8 @@ def test_a_journal_never_runs_ahead_of_the_pixels(tmp_path, monkeypatch):
             assert events == ["pixels", "safe"] * (i + 1)
 
 
-@suffixes
-def test_a_full_disk_keeps_what_is_done(tmp_path, suffix, monkeypatch, whole_map):
+@files
+def test_a_full_disk_keeps_what_is_done(tmp_path, kind, suffix, monkeypatch, whole_map):
     path = tmp_path / f"map{suffix}"
     with monkeypatch.context() as patch:
         put = RawFile.write
@@ -232,30 +221,30 @@ def test_a_full_disk_keeps_what_is_done(tmp_path, suffix, monkeypatch, whole_map
 
         patch.setattr(RawFile, "write", full)
         with pytest.raises(OutputError, match=r"map.* cannot be written: .*No space left.*room on the disk"):
-            go_on(path)
+            go_on(path, kind=kind)
     with monkeypatch.context() as patch:
-        kind = SINKS[suffix]
+        row = SINKS[suffix]
 
         def half(numbers: Any, to: Path) -> None:
             to.write_bytes(b"half")
             raise OSError(28, "No space left on device")
 
-        patch.setitem(SINKS, suffix, kind._replace(write=half))
+        patch.setitem(SINKS, suffix, row._replace(write=half))
         with pytest.raises(OutputError, match="No space left"):
-            go_on(path)
+            go_on(path, kind=kind)
     assert not path.exists()
     assert {f.name for f in path.with_name(f".{path.name}.part").iterdir()} >= {"values.raw", "job.json", "done.jsonl"}
-    with pytest.raises(KeyError), open_it(path) as sink:
+    with pytest.raises(KeyError), open_it(path, kind=kind) as sink:
         assert sink.done == set(WINDOWS)
         raise KeyError
-    go_on(path)
-    assert contents(tmp_path) == whole_map(suffix)
+    go_on(path, kind=kind)
+    assert contents(tmp_path) == whole_map(suffix, kind)
 
 
-@suffixes
-def test_interrupted_while_files_take_their_names(tmp_path, suffix, monkeypatch, whole_map):
+@files
+def test_interrupted_while_files_take_their_names(tmp_path, kind, suffix, monkeypatch, whole_map):
     path = tmp_path / f"map{suffix}"
-    expected = whole_map(suffix)
+    expected = whole_map(suffix, kind)
     replace, left = Path.replace, 0
 
     def stop(file: Path, target: Path) -> Path:
@@ -271,48 +260,39 @@ def test_interrupted_while_files_take_their_names(tmp_path, suffix, monkeypatch,
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", stop)
             with pytest.raises(KeyboardInterrupt):
-                go_on(path)
+                go_on(path, kind=kind)
         assert not path.exists()
-    go_on(path)
+    go_on(path, kind=kind)
     assert contents(tmp_path) == expected
 
 
-def test_scores_go_on_too(tmp_path):
-    scores = np.random.default_rng(0).integers(0, 256, (3, *SHAPE)).astype(np.uint8)
-
-    def made(path: Path, job: dict[str, Any] | None, stops: tuple[int | None, ...]) -> bytes:
-        for stop in stops:
-            with open_scores(path, PLACE, ("a", "b", "c"), job=job) as sink:
-                for window in [w for w in WINDOWS if w not in sink.done][:stop]:
-                    sink.write(window, scores[:, *window.slices])
-                if stop is not None:
-                    sink.suspend()
-        return path.read_bytes()
-
-    assert made(tmp_path / "a.tif", JOB, (5, 3, None)) == made(tmp_path / "b.tif", None, (None,))
-    interrupted = open_scores(tmp_path / "c.tif", PLACE, ("a", "b"), job=JOB)
-    interrupted.write(WINDOWS[0], scores[:2, *WINDOWS[0].slices])
-    interrupted.suspend()
-    with pytest.raises(OutputError, match=r'bands was \["a", "b"\] and is \["a", "c"\]'):
-        open_scores(tmp_path / "c.tif", PLACE, ("a", "c"), job=JOB)
+def test_a_map_of_other_bands_is_refused(tmp_path):
+    interrupt(tmp_path / "map.tif", kind=SCORES)
+    with pytest.raises(OutputError, match=r'bands was \["a", "B.*"\] and is \["a", "c"\]'):
+        open_it(tmp_path / "map.tif", kind=SCORES, names=("a", "c"))
+    with pytest.raises(OutputError, match=r'bands was .* and is \["red", "green", "blue", "alpha"\]'):
+        open_it(tmp_path / "map.tif", kind=PICTURE)
+    with pytest.raises(OutputError, match=r"bands was .* and is not given; legend "):
+        open_it(tmp_path / "map.tif")
 
 
-KILLS = 16
-"""Of each kind of file."""
+KILLS = 10
+"""Of each kind of content and of file."""
 
 # Libraries are loaded once: each attempt is a fork of a process that has not used them.
 ATTEMPTS = """
 import os, random, signal, sys, time
 from pathlib import Path
 import test_resume_sink as t
+from map_kinds import KINDS
 
 def attempt(path, chance):
-    ids = t.fabricated_ids()
-    with t.open_it(path) as sink:
+    pixels = kind.block(t.fabricated_ids())
+    with t.open_it(path, kind=kind) as sink:
         left = [w for w in t.WINDOWS if w not in sink.done]
         chance.shuffle(left)
         for window in left:
-            sink.write(window, ids[window.slices])
+            sink.write(window, pixels[..., *window.slices])
 
 def run(path, chance, patience):
     child = os.fork()
@@ -331,6 +311,7 @@ def run(path, chance, patience):
     return status == 0
 
 folder, path, chance = Path(sys.argv[1]), Path(sys.argv[2]), random.Random(int(sys.argv[3]))
+kind = KINDS[sys.argv[5]]
 began = time.monotonic()
 assert run(folder / path.name, chance, None)
 usual = time.monotonic() - began
@@ -349,13 +330,15 @@ print(kills)
 """
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".png"])
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("classes", ".tif"), ("classes", ".png"), ("picture", ".tif"), ("picture", ".png")]
+)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_killed_at_random_moments_the_file_is_the_same(tmp_path, suffix):
+def test_killed_at_random_moments_the_file_is_the_same(tmp_path, name, suffix):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     seed = str(random.randrange(1000))
-    words = [str(tmp_path / "whole"), str(tmp_path / "killed" / f"map{suffix}"), seed, str(KILLS)]
+    words = [str(tmp_path / "whole"), str(tmp_path / "killed" / f"map{suffix}"), seed, str(KILLS), name]
     done = subprocess.run(
         [sys.executable, "-c", ATTEMPTS, *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120
     )

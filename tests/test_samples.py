@@ -13,13 +13,15 @@ from models import PLAIN
 from sat2map.errors import SourceError
 from sat2map.learning.augment import NO_AUGMENTATION, Augmentation
 from sat2map.learning.samples import Samples, find_anchors
-from sat2map.legend import IGNORED
+from sat2map.legend import IGNORED, legend_of
+from sat2map.outputs import Classes
 from sat2map.scenes import array_scene
 from sat2map.sources import Pair
 from sat2map.splits import Area
 from sat2map.tiling import Window, grid, whole
 
 SIZE = 16
+OUTPUT = Classes(legend_of(["a", "b", "c"]))
 STRONG = Augmentation(rotate=180, shift=0.3, zoom=0.5)
 
 
@@ -42,8 +44,8 @@ def numbered(height: int = 70, width: int = 50) -> Pair:
 def samples(*pairs: Pair, areas: list[Area] | None = None, augmentation=NO_AUGMENTATION, **words: object) -> Samples:
     by_name = {p.name: p for p in pairs}
     areas = areas or [Area(p.name, whole(p.image.shape), "train") for p in pairs]
-    anchors = find_anchors(by_name, areas, size=SIZE, classes=3)
-    return Samples(by_name, anchors, PLAIN, SIZE, augmentation, **words)
+    anchors = find_anchors(by_name, areas, OUTPUT, size=SIZE)
+    return Samples(by_name, anchors, PLAIN, OUTPUT, SIZE, augmentation, **words)
 
 
 def epoch(made: Samples, number: int = 0, batch: int = 4, **words: int) -> tuple[np.ndarray, np.ndarray]:

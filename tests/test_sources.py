@@ -332,7 +332,7 @@ def test_two_folders_of_pictures(tmp_path):
 
 
 def test_masks_can_be_taken_for_pictures(rgb_folder):
-    source = opened(rgb_folder, truth="picture")
+    source = opened(rgb_folder, output="picture")
     assert source.output == "picture"
     assert (source.pairs[0].target.read().pixels == synthetic.colour_mask(TRUTH[0])).all()
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import synthetic
 from sat2map import load_model, train
-from sat2map.errors import BadOption, OutputError, SourceError, TrainingFailed
+from sat2map.errors import BadOption, OutputError, TrainingFailed
 from sat2map.learning.journal import Journal
 from sat2map.learning.pacing import Pace
 from sat2map.runs import RunFolder
@@ -259,7 +259,7 @@ def test_patches_beyond_the_memory_are_refused(tmp_path, folder):
         ({"batch": 3, "devices": 2}, BadOption, "cannot be shared by 2 devices"),
         ({"val": 0.5, "test": 0.5}, BadOption, "leave nothing to train on"),
         ({"loss": "dise"}, ValueError, "Did you mean 'dice'"),
-        ({"truth": "picture"}, SourceError, "trains class maps only"),
+        ({"output": "picture", "loss": "dice"}, ValueError, "There is no loss 'dice'"),
         ({"contrast": 1}, BadOption, "from 0 to less than 1"),
     ],
 )

@@ -13,6 +13,7 @@ from sat2map.errors import MissingExtra
 
 if TYPE_CHECKING:
     from sat2map.demonstration import demo as demo
+    from sat2map.downloads import download as download
     from sat2map.evaluation import evaluate as evaluate
     from sat2map.inspection import inspect as inspect
     from sat2map.learning.quantization import export as export
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "demo": "demonstration",
+    "download": "downloads",
     "evaluate": "evaluation",
     "export": "learning.quantization",
     "inspect": "inspection",

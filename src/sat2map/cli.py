@@ -9,6 +9,7 @@ import logging
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Unused
 import sat2map
 from sat2map.errors import BadOption, Sat2mapError
 from sat2map.options import (
+    CriticOptions,
     EvaluateOptions,
     LearnOptions,
     PredictOptions,
@@ -28,6 +30,7 @@ from sat2map.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sat2map.fidelity import Metric
     from sat2map.metrics import Scores
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,7 @@ def _flat(group: str) -> Parameter:
 Reading = Annotated[ReadOptions, _flat("Reading")]
 Splitting = Annotated[SplitOptions, _flat("Split")]
 Learning = Annotated[LearnOptions, _flat("Learning")]
+Judging = Annotated[CriticOptions, _flat("Critic")]
 Predicting = Annotated[PredictOptions, _flat("Prediction")]
 Evaluating = Annotated[EvaluateOptions, _flat("Evaluation")]
 
@@ -82,6 +86,7 @@ def train(
     read: Reading = ReadOptions(),
     split: Splitting = SplitOptions(),
     learn: Learning = LearnOptions(),
+    critic: Judging = CriticOptions(),
 ) -> None:
     """Train a network on imagery with labels.
 
@@ -90,15 +95,17 @@ def train(
         run: The folder to make: model, metrics, curves, samples, checkpoints.
     """
     from sat2map.runs import RunFolder
+    from sat2map.splits import read_split
 
-    folder = RunFolder(sat2map.train(source, run, **asdict(read), **asdict(split), **asdict(learn)))
+    folder = RunFolder(sat2map.train(source, run, **asdict(read), **asdict(split), **asdict(learn), **asdict(critic)))
     if learn.tune:
         _print_trials(folder.path)
     last = folder.rows()[-1]
     epochs, minutes = "1 epoch" if last["epoch"] == 1 else f"{last['epoch']} epochs", last["seconds"] / 60
     _say(f"Trained {epochs} in {minutes:.1f} minutes; curves in {folder.curves}")
     _say(f"Model in {folder.model}. Next:")
-    _say(f"  sat2map evaluate {shlex.quote(source)} REPORT --model {shlex.quote(str(run))}")
+    part = "" if read_split(folder.split).part("test") else " --split val"
+    _say(f"  sat2map evaluate {shlex.quote(source)} REPORT --model {shlex.quote(str(run))}{part}")
     _say(f"  sat2map predict SCENE MAP.tif --model {shlex.quote(str(run))}")
 
 
@@ -126,7 +133,7 @@ def evaluate(
     for finding in made.findings:
         if finding.level != "note":
             log.warning(finding.text)
-    _print_scores(made.scores)
+    _print_measures(made.metrics, made.scores)
     _say(f"Report in {made.report}")
 
 
@@ -236,6 +243,32 @@ def polygonize(
 
 
 @app.command
+def download(name: str | None = None, dest: Path | None = None, /, *, overwrite: bool = False) -> None:
+    """Fetch a public archive of imagery and labels, check it and unpack it; or list those there are.
+
+    Interrupted at any moment, the same command goes on where it was.
+
+    Args:
+        name: An archive of the list.
+        dest: The folder to make.
+        overwrite: Replace an archive that was unpacked there.
+    """
+    from rich.table import Table
+
+    from sat2map.downloads import ARCHIVES
+
+    if name is not None:
+        if dest is None:
+            raise BadOption(f"There is no folder to unpack to. Name one: sat2map download {name} DEST")
+        _say(f"Unpacked to {sat2map.download(name, dest, overwrite=overwrite)}")
+        return
+    table = Table("Name", "MB", "What it holds", "Terms of use", box=None)
+    for row, archive in ARCHIVES.items():
+        table.add_row(row, f"{archive.size / 1e6:.0f}", archive.about, archive.licence)
+    _console().print(table)
+
+
+@app.command
 def demo(
     folder: Path = Path("demo"),
     /,
@@ -253,9 +286,10 @@ def demo(
         seed: Where all random numbers start.
     """
     made = sat2map.demo(folder, source=source, minutes=minutes, seed=seed)
-    _print_scores(made.scores)
+    _print_measures(made.metrics, made.scores)
     for what, path in (("Map", made.map), ("Polygons", made.polygons), ("Picture", made.picture)):
-        _say(f"{what:9} {path.resolve()}")
+        if path:
+            _say(f"{what:9} {path.resolve()}")
     _say(f"Report    {made.report.resolve()}")
 
 
@@ -285,7 +319,11 @@ def networks(name: str | None = None, /, *, bands: int = 3, encoder: str = "resn
     _console().print(table)
 
 
-_GOING_ON = {"train": " Go on with the same command and --resume.", "predict": " Go on with the same command."}
+_GOING_ON = {
+    "train": " Go on with the same command and --resume.",
+    "predict": " Go on with the same command.",
+    "download": " Go on with the same command.",
+}
 
 
 def main() -> None:
@@ -355,6 +393,28 @@ def _console() -> Console:
 
 def _say(text: str) -> None:
     print(text)
+
+
+def _print_measures(metrics: Sequence[Metric], scores: Scores | None) -> None:
+    if metrics:
+        _print_metrics(metrics)
+    if scores:
+        _print_scores(scores)
+
+
+def _print_metrics(metrics: Sequence[Metric]) -> None:
+    from rich.table import Table
+
+    from sat2map.fidelity import absent
+    from sat2map.reports import figure
+
+    table = Table("Measure", "Value", "Better", "Samples", "Features of", "Note", box=None)
+    for m in metrics:
+        if m.value is not None:
+            table.add_row(m.name, figure(m), m.better, f"{m.samples:,} {m.of}", m.extractor, m.reason)
+    _console().print(table)
+    for reason, names in absent(metrics).items():
+        _say(f"Without {', '.join(names)}: {reason}")
 
 
 def _print_scores(scores: Scores) -> None:

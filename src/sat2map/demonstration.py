@@ -10,8 +10,11 @@ from typing import Any
 from sat2map.errors import OutputError
 from sat2map.evaluation import evaluate
 from sat2map.fabricate import write_scene
+from sat2map.fidelity import Metric
+from sat2map.mapmodel import load_model
 from sat2map.metrics import Scores
 from sat2map.options import TrainOptions
+from sat2map.outputs import Picture
 from sat2map.prediction import predict
 from sat2map.runs import RunFolder, check_new_run
 from sat2map.scenes import Scene, open_scene
@@ -26,13 +29,23 @@ WORDS: dict[str, Any] = {"encoder": "resnet18", "size": 128, "batch": 16}
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo left behind."""
+    """What the demo left behind.
+
+    Args:
+        map: The map.
+        report: The page that tells how good it is.
+        scores: How good the map's classes are; None if it is a picture whose colours mean nothing that is known.
+        metrics: How good a map picture is.
+        polygons: The polygons of a class map.
+        picture: A class map beside its image.
+    """
 
     map: Path
-    polygons: Path
-    picture: Path
     report: Path
-    scores: Scores
+    scores: Scores | None
+    metrics: tuple[Metric, ...] = ()
+    polygons: Path | None = None
+    picture: Path | None = None
 
 
 def demo(
@@ -65,15 +78,11 @@ def demo(
     scene = _scene_to_map(source, run)
     suffix = ".tif" if Path(scene.name).suffix.lower() in (".tif", ".tiff") else ".png"
     log.info("Mapping %s", scene.name)
-    made = Demo(
-        map=folder / f"map{suffix}",
-        polygons=folder / "polygons.gpkg",
-        picture=folder / "map_and_image.png",
-        report=evaluated.report,
-        scores=evaluated.scores,
-    )
-    predict(scene.name, made.map, model=run, polygons=made.polygons, picture=made.picture, overwrite=True)
-    return made
+    beside = {"polygons": folder / "polygons.gpkg", "picture": folder / "map_and_image.png"}
+    if isinstance(load_model(run).output, Picture):
+        beside = {}
+    made = predict(scene.name, folder / f"map{suffix}", model=run, overwrite=True, **beside)
+    return Demo(made.map, evaluated.report, evaluated.scores, evaluated.metrics, **beside)
 
 
 def _write_scene(folder: Path, seed: int) -> None:

@@ -132,15 +132,15 @@ def inspect(source: str | Path, **words: Any) -> Inspection:
         properties=_properties(subject),
         classes=_class_rows(opened),
         unlabelled=1 - labelled / total if len(opened.legend) else None,
-        findings=_sorted([*opened.findings, *_checked(subject), *_trainable(opened)]),
+        findings=_sorted([*opened.findings, *_checked(subject), *_pictures(opened)]),
     )
 
 
-def _trainable(source: Source) -> list[Finding]:
+def _pictures(source: Source) -> list[Finding]:
     if source.output == "classes":
         return []
-    text = "These are map pictures, on which training is not possible yet. Are they masks? Then say --truth classes."
-    return [Finding("error", "pictures", text)]
+    text = "The labels are map pictures: a model will draw such pictures. Are they masks? Then say --output classes."
+    return [Finding("note", "pictures", text)]
 
 
 def _images_only(path: Path, error: SourceError) -> Inspection:

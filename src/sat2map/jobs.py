@@ -186,7 +186,8 @@ class Job:
         tiling, channels, scene = self.tiling, self.model.output.channels, self.scene
         results = 4 * 4 * channels * tiling.size**2  # of float32, in up to four steps under way
         seam = 2 * 4 * tiling.overlap * channels
-        strip = tiling.size * (2 + sum(LAYERS[name](channels) for name in self.keep))
+        pixel = self.model.output.blank((1, 1)).size + 1  # and whether it is valid
+        strip = tiling.size * (pixel + sum(LAYERS[name](channels) for name in self.keep))
         read = tiling.size * len(scene.bands) * np.dtype(scene.dtype).itemsize  # kept decoded for the next row
         room = bytes_of(self.options.memory) - RUNNING - results
         return max(min(room // (seam + strip), BLOCK_CACHE // read), 4 * tiling.size)

@@ -143,6 +143,10 @@ class Legend:
         return cls(*parts)
 
 
+NO_LEGEND = Legend(())
+"""Of map pictures whose colours mean nothing that is known."""
+
+
 def pack_colour(colour: Colour) -> int:
     """Return a colour as one number, red in the highest byte."""
     return (colour[0] << 16) | (colour[1] << 8) | colour[2]

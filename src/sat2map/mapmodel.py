@@ -21,7 +21,7 @@ from sat2map.errors import ModelError
 from sat2map.files import write_json
 from sat2map.inputs import Inputs
 from sat2map.legend import IGNORED
-from sat2map.outputs import Classes
+from sat2map.outputs import Output, Picture, output_from_json
 from sat2map.tiling import Tiling
 
 FORMAT = 1
@@ -64,7 +64,7 @@ class MapModel:
     """
 
     inputs: Inputs
-    output: Classes
+    output: Output
     architecture: Architecture
     tiling: Tiling
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -142,7 +142,7 @@ def load_model(path: Path | str) -> MapModel:
             raise ModelError(f"The model in {folder} was made by a newer sat2map. Update with: pip install -U sat2map")
         model = MapModel(
             inputs=Inputs.from_json(facts["inputs"]),
-            output=Classes.from_json(facts["output"]),
+            output=output_from_json(facts["output"]),
             architecture=Architecture(**facts["architecture"]),
             tiling=Tiling(**facts["tiling"]),
             provenance=facts["provenance"],
@@ -177,7 +177,8 @@ def _check_facts(model: MapModel, facts: Mapping[str, Any]) -> None:
         "resolution": inputs.resolution is None or 0 < inputs.resolution < math.inf,
         "resize": inputs.resize is None or _is_count(inputs.resize),
         "ground": inputs.ground is None or 0 < inputs.ground < math.inf,
-        "legend": bool(classes) and all(_is_count(c.value, 0, IGNORED) for c in classes),
+        "legend": (bool(classes) or isinstance(model.output, Picture))
+        and all(_is_count(c.value, 0, IGNORED) for c in classes),
         "network": isinstance(made.network, str) and isinstance(made.encoder, str),
         "width": made.width is None or _is_count(made.width),
         "scale": 0 < made.scale < math.inf,

@@ -30,8 +30,8 @@ class ReadOptions:
         resolution: Pixel size in map units to which all images are resampled.
         resize: Side in pixels to which all images are resized (their shorter side).
         layout: How images and labels are stored; found out where it is `auto`.
-        truth: What the labels are: classes, or map pictures. `auto`: pictures where they hold too many colours, or lie
-            side by side with the images.
+        output: What is to be mapped: classes, or the labels as a `picture`. `auto`: pictures where they hold too many
+            colours, or lie side by side with the images.
         reverse: In side-by-side pictures the map is on the left.
         image_key: Name of the image array in HDF5 files.
         mask_key: Name of the mask array in HDF5 files.
@@ -47,7 +47,7 @@ class ReadOptions:
     resolution: float | None = None
     resize: int | None = None
     layout: Literal["auto", "folders", "side-by-side", "hdf5", "vectors"] = "auto"
-    truth: Literal["auto", "classes", "picture"] = "auto"
+    output: Literal["auto", "classes", "picture"] = "auto"
     reverse: bool = False
     image_key: str | None = None
     mask_key: str | None = None
@@ -91,25 +91,30 @@ class LearnOptions:
     """What is trained, and how.
 
     Attributes:
-        network: Name of a network; `sat2map networks` lists them.
+        network: Name of a network; `sat2map networks` lists them. `unet` for classes, `pix2pix` for pictures if not
+            given.
         encoder: Name of its encoder: any of segmentation_models.pytorch or timm.
         encoder_weights: `none`, `imagenet` (downloaded), or a file of encoder weights.
         width: Filters of the first level, for networks without an encoder.
-        loss: Sum of losses with weights, such as `dice + 0.5*focal`.
+        loss: Sum of losses with weights, such as `dice + 0.5*focal`. `cross_entropy + dice` for classes, `100*l1` for
+            pictures if not given.
         class_weights: Weight rare classes more in the loss: `balanced` by the root of their inverse frequency.
         balance: Draw patches with rare classes more often.
-        patches: `random` crops, or the non-overlapping `grid`.
+        patches: `random` crops, the non-overlapping `grid`, or one random crop of each `picture` in an epoch (with
+            `resize=286` and `size=256`, the jitter of pix2pix).
         size: Side of a training patch in pixels, as the network sees it.
         scale: By how much pixels are averaged down before the network, and its scores brought back up: more ground is
             seen in the same time, with less detail. Chosen from 1 and 1.5 by how fine the labels are if not given.
         batch: Patches in a step.
         epochs: How often the training ground is gone through. 50 if neither epochs nor minutes are given.
         minutes: How long to train; the learning rate is at its end when the time is.
-        lr: Peak learning rate.
-        optimizer: `adamw`, `adam` or `sgd`.
+        lr: Peak learning rate. 1e-3 for classes, 2e-4 for pictures if not given.
+        optimizer: `adamw`, `adam`, `gan-adam` (Adam with betas of 0.5 and 0.999) or `sgd`. `adamw` for classes,
+            `gan-adam` for pictures if not given.
         weight_decay: Weight decay of `adamw` and `sgd`.
-        schedule: Learning rate over time: `cosine` and `constant` with a warm-up, or `plateau` (a tenth after five
-            epochs without gain).
+        schedule: Learning rate over time: `cosine` and `constant` with a warm-up, `linear` (down to 0 in the second
+            half), or `plateau` (a tenth after five epochs without gain). `cosine` for classes, `linear` for pictures
+            if not given.
         patience: Stop after this many epochs without gain on validation.
         average: Validate and keep a moving average of the weights.
         save_every: Keep a checkpoint every so many epochs.
@@ -131,23 +136,23 @@ class LearnOptions:
         overwrite: Replace a run that is there.
     """
 
-    network: str = "unet"
+    network: str | None = None
     encoder: str = "resnet34"
     encoder_weights: str = "none"
     width: int | None = None
-    loss: str = "cross_entropy + dice"
+    loss: str | None = None
     class_weights: Literal["none", "balanced"] = "none"
     balance: bool = False
-    patches: Literal["random", "grid"] = "random"
+    patches: Literal["random", "grid", "picture"] = "random"
     size: int = 256
     scale: float | None = None
     batch: int = 8
     epochs: int | None = None
     minutes: float | None = None
-    lr: float = 1e-3
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float | None = None
+    optimizer: Literal["adamw", "adam", "gan-adam", "sgd"] | None = None
     weight_decay: float = 0.05
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "plateau", "constant"] | None = None
     patience: int | None = None
     average: bool = True
     save_every: int | None = None
@@ -180,11 +185,40 @@ class LearnOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(ReadOptions, SplitOptions, LearnOptions):
+class CriticOptions:
+    """Whether and how a second network, the critic, judges the maps in training.
+
+    Attributes:
+        adversarial: Weight of the critic's judgement beside the loss, 1 as in pix2pix; 0 trains without a critic.
+        criterion: How it judges: binary cross-entropy, `least-squares` or `hinge`.
+        critic_levels: How far it sees: 3 halvings are patches of 70 pixels, 4 are 142.
+        critic_lr: Its learning rate.
+        spectral_norm: Bound its weights by their spectral norm in place of batch normalisation.
+        r1: Weight of the penalty on its gradient at true maps.
+        replay: How many earlier maps are kept to be shown to it again.
+    """
+
+    adversarial: float = 0.0
+    criterion: Literal["bce", "least-squares", "hinge"] = "bce"
+    critic_levels: Literal[3, 4] = 3
+    critic_lr: float = 2e-4
+    spectral_norm: bool = False
+    r1: float = 0.0
+    replay: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive(self, "critic_lr")
+        for name in ("adversarial", "r1", "replay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BadOption(f"--{name} is {getattr(self, name)}; it must be 0 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(ReadOptions, SplitOptions, LearnOptions, CriticOptions):
     """All words of `train`."""
 
     def __post_init__(self) -> None:
-        for part in (ReadOptions, SplitOptions, LearnOptions):
+        for part in (ReadOptions, SplitOptions, LearnOptions, CriticOptions):
             part.__post_init__(self)
 
 
@@ -252,9 +286,12 @@ class EvaluateOptions(ReadOptions, RuntimeOptions):
 
     Attributes:
         split: Which part of the split that was written at training; `all` scores every labelled pixel.
+        feature_weights: Files of the weights by which pictures are compared (Inception-v3, AlexNet); downloaded if not
+            given.
     """
 
     split: Literal["test", "val", "train", "all"] = "test"
+    feature_weights: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in (ReadOptions, RuntimeOptions):

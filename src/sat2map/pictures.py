@@ -84,12 +84,24 @@ def _stretch(band: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 def class_picture(ids: np.ndarray, legend: Legend) -> np.ndarray:
     """Return class ids `(H, W)` in the legend's colours `(H, W, 3)` uint8, unlabelled pixels striped in grey."""
-    picture = legend.colourise(ids)
-    unlabelled = ids == IGNORED
-    broad = max(4, max(ids.shape) // 64)
-    stripes = np.add.outer(*(np.arange(side) for side in ids.shape)) // broad % 2
-    picture[unlabelled] = np.array(HATCH, np.uint8)[stripes[unlabelled]]
+    return _striped_where(ids == IGNORED, legend.colourise(ids))
+
+
+def map_colours(drawn: np.ndarray) -> np.ndarray:
+    """Return a map picture `(4, H, W)` uint8 as its colours `(H, W, 3)` uint8, pixels without data striped in grey."""
+    return _striped_where(drawn[3] == 0, np.moveaxis(drawn[:3], 0, -1).copy())
+
+
+def _striped_where(absent: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    broad = max(4, max(absent.shape) // 64)
+    stripes = np.add.outer(*(np.arange(side) for side in absent.shape)) // broad % 2
+    picture[absent] = np.array(HATCH, np.uint8)[stripes[absent]]
     return picture
+
+
+def drawn_map(pixels: np.ndarray, legend: Legend) -> np.ndarray:
+    """Return a map as colours `(H, W, 3)` uint8: class ids `(H, W)`, or a picture `(4, H, W)` with an alpha."""
+    return class_picture(pixels, legend) if pixels.ndim == 2 else map_colours(pixels)
 
 
 def shrink(picture: np.ndarray, side: int, *, photo: bool) -> np.ndarray:
@@ -127,7 +139,7 @@ def _uri(mime: str, data: bytes) -> str:
 
 def sample_sheet(
     rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    legend: Legend,
+    legend: Legend | None,
     path: Path,
     *,
     captions: Sequence[str] | None = None,
@@ -135,8 +147,8 @@ def sample_sheet(
     """Draw samples one below the other: image, truth and prediction side by side, with the legend.
 
     Args:
-        rows: Image, truth and prediction of each sample, `(H, W, 3)` uint8 (`to_rgb` and `class_picture`).
-        legend: The classes.
+        rows: Image, truth and prediction of each sample, `(H, W, 3)` uint8 (`to_rgb`, `class_picture`, `map_colours`).
+        legend: The classes; None where the maps are pictures.
         path: Where to write the PNG.
         captions: A line above each sample.
     """
@@ -154,7 +166,8 @@ def sample_sheet(
             head, (0.5, 1), (0, 22 if captions else 6), "axes fraction", "offset points", ha="center",
             fontsize=12, fontweight="bold", color=_INK,
         )  # fmt: skip
-    _legend_strip(figure, legend, any(_striped(picture) for row in rows for picture in row[1:]))
+    if legend is not None:
+        _legend_strip(figure, legend, any(_striped(picture) for row in rows for picture in row[1:]))
     _save(figure, path)
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from sat2map.engines import ENGINES, Engine
-from sat2map.errors import OutputError, SceneError
+from sat2map.errors import BadOption, OutputError, SceneError
 from sat2map.jobs import Job
 from sat2map.legend import Legend
 from sat2map.options import PredictOptions
+from sat2map.outputs import Output, Picture
 from sat2map.pictures import map_picture, to_rgb
 from sat2map.polygons import WRITERS, polygonize
 from sat2map.predictor import LAYERS
@@ -24,7 +25,7 @@ from sat2map.progress import track_pixels
 from sat2map.scenes import Scene, image_files
 from sat2map.scenes.gdal import open_gdal
 from sat2map.scenes.overview import overview
-from sat2map.sinks import SCORES, SINKS, Sink, check_destination, open_scores, open_sink, part_folder
+from sat2map.sinks import SCORES, SINKS, Sink, check_destination, open_picture, open_scores, open_sink, part_folder
 from sat2map.tiling import Window
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Prediction:
     Args:
         map: The map's file.
         runtime: What ran the network, in words.
-        counts: Pixels of each class in the map.
+        counts: Pixels of each class in the map, or all that is drawn of a picture.
         invalid: Pixels without data.
         unreadable: Parts of the scene that could not be read and are without data for that, with `keep_going`.
         seconds: How long it took; an interrupted run's share is not counted.
@@ -122,6 +123,7 @@ def _predict(
     target = check_destination(map, SINKS, overwrite=overwrite)
     begun = part_folder(target).exists()  # then what lies beside it was made by the call that is gone on with
     paths = {name: Path(path) for name, path in beside.items() if path is not None}
+    _check_kind(job.model.output, paths)
     for name, path in paths.items():
         check_destination(path, BESIDE[name], overwrite=overwrite or begun)
     _check_distinct(job.path, (map, *paths.values()))
@@ -144,8 +146,8 @@ def _predict(
         blocks = _remaining(job, sinks)
         total = sum(block.height * block.width for block in blocks)
         strips = engine.compute(job, blocks)
-        for strip in track_pixels(strips, "Predicting", total, lambda strip: strip.ids.size):
-            for sink, pixels in zip(sinks, (strip.ids, *strip.layers.values()), strict=True):
+        for strip in track_pixels(strips, "Predicting", total, lambda strip: strip.window.height * strip.window.width):
+            for sink, pixels in zip(sinks, (strip.pixels, *strip.layers.values()), strict=True):
                 sink.write(strip.window, pixels)
             unreadable.update(strip.unreadable)
         for sink in sinks[1:]:
@@ -153,11 +155,10 @@ def _predict(
         sinks[0].close(before=draw)  # the map comes last: where it is, all is
     if unreadable:
         log.warning("%d parts of %s cannot be read and are nodata: %s", len(unreadable), job.path, _listed(unreadable))
-    counts = sinks[0].counts
-    names = job.model.output.legend.names
-    held = dict(zip(names, counts[: len(names)].tolist(), strict=True))
+    *counts, invalid = sinks[0].counts.tolist()
+    held = dict(zip(job.model.output.counted, counts, strict=True))
     seconds = round(time.monotonic() - began, 3)
-    return Prediction(target, engine.description(job), held, int(counts[-1]), tuple(sorted(unreadable)), seconds)
+    return Prediction(target, engine.description(job), held, invalid, tuple(sorted(unreadable)), seconds)
 
 
 def predict_all(
@@ -189,10 +190,14 @@ def _open_sinks(
 ) -> Iterator[Sink]:
     legend, tags, facts = job.model.output.legend, _tags(job), {**job.facts(), "other files": list(beside)}
     grid = job.grid if job.grid != job.scene.geobox else None
-    yield open_sink(target, job.scene.geobox, legend, tags=tags, job=facts, overwrite=overwrite, grid=grid)
+    how: dict[str, Any] = {"tags": tags, "job": facts, "overwrite": overwrite, "grid": grid}
+    if isinstance(job.model.output, Picture):
+        yield open_picture(target, job.scene.geobox, **how)
+    else:
+        yield open_sink(target, job.scene.geobox, legend, **how)
     for name, path in layers.items():
         bands = legend.names if name == "scores" else (name,)
-        yield open_scores(path, job.scene.geobox, bands, tags=tags, job=facts, overwrite=overwrite, grid=grid)
+        yield open_scores(path, job.scene.geobox, bands, **how)
 
 
 def _remaining(job: Job, sinks: Sequence[Sink]) -> list[Window]:
@@ -214,6 +219,15 @@ def _rest(job: Job, block: Window, sinks: Sequence[Sink]) -> Window:
 def _listed(windows: Collection[Window]) -> str:
     places = [f"rows {w.row} to {w.bottom}, columns {w.col} to {w.right}" for w in sorted(windows)[:5]]
     return "; ".join(places) + ("; ..." if len(windows) > 5 else "")
+
+
+def _check_kind(output: Output, beside: Mapping[str, Path]) -> None:
+    """Refuse what can only be made of a class map."""
+    if isinstance(output, Picture) and beside:
+        raise BadOption(
+            f"The model draws a map picture, which has no --{next(iter(beside))}: it holds colours, not classes. "
+            "Leave that out, or train on classes."
+        )
 
 
 def _check_distinct(scene: Path | str, destinations: Sequence[Path | str | None]) -> None:

@@ -39,7 +39,7 @@ LARGE = 1024
 QUARTER_TURNS = {"none": ((0, False),), "flips": tuple((k, m) for k in (0, 2) for m in (False, True))} | {
     "d4": tuple((k, m) for k in range(4) for m in (False, True))
 }
-"""How a window is turned (by quarters) and mirrored for the network; the probabilities of all are averaged."""
+"""How a window is turned (by quarters) and mirrored for the network; what it sees in all is averaged."""
 
 
 LAYERS: dict[str, Callable[[int], int]] = {"scores": lambda channels: channels, "confidence": lambda _: 1}
@@ -51,13 +51,13 @@ class Strip(NamedTuple):
 
     Args:
         window: Where in the scene.
-        ids: Class ids `(height, width)` uint8, `IGNORED` where the scene holds no data.
+        pixels: The map, as `Output.decode` gives it: ids `(height, width)`, or a picture `(4, height, width)`.
         layers: What else is asked for by name, `(bands, height, width)` uint8: 0 to 254, and 255 without data.
         unreadable: Parts of the original scene that could not be read so far and were passed over.
     """
 
     window: Window
-    ids: np.ndarray
+    pixels: np.ndarray
     layers: Mapping[str, np.ndarray]
     unreadable: tuple[Window, ...] = ()
 
@@ -97,14 +97,13 @@ class Predictor:
                 yield strip
 
     def block(self, scene: Scene, block: Window) -> np.ndarray:
-        """Return the class ids of one part of a scene, `(height, width)` uint8, `IGNORED` where it holds no data."""
-        strips = list(self.strips(scene, block))
-        return np.concatenate([strip.ids for strip in strips])
+        """Return the map of one part of a scene: ids `(height, width)`, or a picture `(4, height, width)`."""
+        return np.concatenate([strip.pixels for strip in self.strips(scene, block)], axis=-2)
 
     def _empty(self, window: Window) -> Strip:
         counts = {name: LAYERS[name](self.model.output.channels) for name in self.keep}
         layers = {name: np.full((count, *window.shape), IGNORED, np.uint8) for name, count in counts.items()}
-        return Strip(window, np.full(window.shape, IGNORED, np.uint8), layers)
+        return Strip(window, self.model.output.blank(window.shape), layers)
 
     def _fill(self, strip: Strip, scores_KHW: np.ndarray, raster: Raster, cell: Window, window: Window) -> None:
         """Write a finished cell, or what of it belongs to the strip."""
@@ -113,19 +112,19 @@ class Predictor:
         if common.empty or not valid.any():
             return
         there, part_KHW = common.within(strip.window).slices, scores_KHW[:, *common.within(cell).slices]
-        strip.ids[there] = self.model.output.decode(part_KHW, valid)
+        strip.pixels[..., *there] = self.model.output.decode(part_KHW, valid)
         for layer in strip.layers.values():
             shown = part_KHW if len(layer) == len(part_KHW) else part_KHW.max(axis=0, keepdims=True)
             layer[:, *there] = np.where(valid, np.rint(shown * CERTAIN), IGNORED)
 
     def _computed(self, scene: Scene, windows: Sequence[Window]) -> Iterator[tuple[Raster, np.ndarray]]:
-        """Yield each window's pixels and its probabilities `(K, size, size)`, in order; reading and network ahead."""
+        """Yield each window's pixels and its activated scores `(K, size, size)`, in order; reading and network ahead."""
         bands = self.model.inputs.choose(scene)
         with ThreadPoolExecutor(1) as reader:
             rasters = in_flight(lambda w: reader.submit(scene.read, w, bands).result, windows, READ_AHEAD)
             groups = chunks(rasters, self.runtime.batch)
-            for group, probabilities in in_flight(self._start, groups, self.runtime.ahead):
-                yield from zip(group, probabilities, strict=False)
+            for group, activated in in_flight(self._start, groups, self.runtime.ahead):
+                yield from zip(group, activated, strict=False)
 
     def _start(self, group: Sequence[Raster]) -> Callable[[], tuple[Sequence[Raster], Iterable[np.ndarray]]]:
         """Start the network on a batch; windows without data are not shown to it."""
@@ -144,7 +143,7 @@ class Predictor:
         return lambda: (group, self._averaged(pixels, valid))
 
     def _averaged(self, pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Return the mean of the probabilities over all positions, each turned back."""
+        """Return the mean of the activated scores over all positions, each turned back."""
         turns = QUARTER_TURNS[self.tta]
         shown = ((_turned(pixels, *turn), _turned(valid, *turn)) for turn in turns)
         results = in_flight(lambda pair: self.runtime.start(*pair), shown, self.runtime.ahead)

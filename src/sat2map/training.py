@@ -10,15 +10,15 @@ import torch
 from sat2map.learning.fitting import fit
 from sat2map.learning.objectives import Loss
 from sat2map.learning.tuning import tune
-from sat2map.options import LearnOptions, TrainOptions
+from sat2map.options import TrainOptions
 
 
 def train(
     source: Path | str,
     run: Path | str,
     *,
-    network: str | torch.nn.Module = LearnOptions.network,
-    loss: str | Loss = LearnOptions.loss,
+    network: str | torch.nn.Module | None = None,
+    loss: str | Loss | None = None,
     **words: Any,
 ) -> Path:
     """Train a network on a source and keep everything about it in a run folder.
@@ -26,8 +26,10 @@ def train(
     Args:
         source: Imagery with labels: see `sat2map.inspect`.
         run: The folder to make.
-        network: A name of `NETWORKS`, or a module from `(N, bands, H, W)` to scores `(N, classes, H, W)`.
-        loss: A sum such as `dice + 0.5*focal`, or a function of scores and class ids `(N, H, W)` (255: ignored).
+        network: A name of `NETWORKS`, or a module from `(N, bands, H, W)` to scores `(N, K, H, W)`: K classes, or three
+            colours, which a tanh follows.
+        loss: A sum such as `dice + 0.5*focal`, or a function of scores and the true map: class ids `(N, H, W)` uint8 (255:
+            ignored), or pictures `(N, 4, H, W)` uint8 with an alpha.
         words: The other words of the command: the fields of `TrainOptions`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Training patches turned, mirrored, moved, zoomed and relit at random: image and labels together, any band count.
+"""Training patches turned, mirrored, moved, zoomed and relit at random: image and truth together, any band count.
 
 Works on normalised images, in which 0 is the mean of a band, and 0 in all bands is a pixel without data. Free
 geometry is one resampling, and mirroring and quarter turns are none: pixels are only moved.
@@ -13,6 +13,7 @@ import numpy as np
 
 from sat2map.errors import BadOption
 from sat2map.legend import IGNORED
+from sat2map.outputs import OPAQUE
 
 SHARED = 0.75
 """Share of a change of light that all bands have in common: haze and exposure change more than colour does."""
@@ -67,36 +68,37 @@ NO_AUGMENTATION = Augmentation(rotate90=False, flip=False, brightness=0, contras
 
 
 def augment(
-    image_CHW: np.ndarray, labels_HW: np.ndarray, augmentation: Augmentation, rng: np.random.Generator, *, size: int
+    image_CHW: np.ndarray, truth: np.ndarray, augmentation: Augmentation, rng: np.random.Generator, *, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Change a patch at random.
 
     Args:
         image_CHW: The patch with `augmentation.margin(size)` pixels around it, normalised, float32.
-        labels_HW: Its class ids, uint8.
+        truth: Its class ids `(H, W)` uint8, or the picture it should become `(4, H, W)` uint8, the last an alpha.
         augmentation: What may happen.
         rng: Where the random numbers come from; the same state gives the same patch.
         size: Side of the patch.
 
     Returns:
-        The image `(C, size, size)` and labels `(size, size)`, both contiguous; they may share memory with the input.
-        What lay outside the input is 0 in the image and `IGNORED` in the labels.
+        The image and its truth, both `size` wide and high and contiguous; they may share memory with the input. What
+        lay outside the input is 0 in the image, and `IGNORED` or clear in the truth.
 
     Raises:
         BadOption: The input is not as large as the augmentation needs.
     """
     side = size + 2 * augmentation.margin(size)
-    if image_CHW.shape[1:] != (side, side) or labels_HW.shape != (side, side):
+    if image_CHW.shape[1:] != (side, side) or truth.shape[-2:] != (side, side):
         raise BadOption(
-            f"An image of {image_CHW.shape[1:]} pixels with labels of {labels_HW.shape} cannot be augmented to "
+            f"An image of {image_CHW.shape[1:]} pixels with labels of {truth.shape} cannot be augmented to "
             f"{size} pixels. Read {side} by {side} pixels of both: the patch and its margin."
         )
     if augmentation.resamples:
         places = _draw_places(augmentation, rng, size)
-        image_CHW, labels_HW = _resample_image(image_CHW, places), _resample_labels(labels_HW, places)
+        image_CHW = _resample(image_CHW, places, "bilinear")
+        truth = _resample_labels(truth, places) if truth.ndim == 2 else _resample_picture(truth, places)
     turns, mirror = _draw_moves(augmentation, rng)
     image_CHW = _relight(_move(image_CHW, turns, mirror), augmentation, rng)
-    return np.ascontiguousarray(image_CHW), np.ascontiguousarray(_move(labels_HW, turns, mirror))
+    return np.ascontiguousarray(image_CHW), np.ascontiguousarray(_move(truth, turns, mirror))
 
 
 def _draw_places(augmentation: Augmentation, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -110,16 +112,18 @@ def _draw_places(augmentation: Augmentation, rng: np.random.Generator, size: int
     return np.stack([cos * x - sin * y + shift[0], sin * x + cos * y + shift[1]], axis=-1)
 
 
-def _resample_image(image_CHW: np.ndarray, places: np.ndarray) -> np.ndarray:
-    return _resample(image_CHW, places, "bilinear")
-
-
 def _resample_labels(labels_HW: np.ndarray, places: np.ndarray) -> np.ndarray:
     # What lies outside is filled with zero; labels are lowered by IGNORED on the way so that zero means that.
     lowered_HW = labels_HW.astype(np.float32) - IGNORED
     resampled_HW: np.ndarray = _resample(lowered_HW[None], places, "nearest")[0]
     resampled_HW += IGNORED
     return resampled_HW.astype(np.uint8)
+
+
+def _resample_picture(picture_CHW: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Mix neighbouring colours; what is not opaque itself or in its neighbours becomes clear."""
+    mixed_CHW = np.rint(_resample(picture_CHW.astype(np.float32), places, "bilinear")).astype(np.uint8)
+    return mixed_CHW * (mixed_CHW[-1] == OPAQUE)
 
 
 def _resample(image_CHW: np.ndarray, places: np.ndarray, mode: str) -> np.ndarray:

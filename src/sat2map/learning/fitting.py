@@ -6,9 +6,7 @@ Reads top to bottom: `fit` plans, lets lightning-fabric start the processes, and
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
@@ -19,10 +17,11 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessException
 
 from sat2map.devices import choose_place
-from sat2map.errors import BadOption, SourceError, TrainingFailed
+from sat2map.errors import SourceError, TrainingFailed
 from sat2map.files import write_json
 from sat2map.inputs import Inputs, fit_inputs, select_bands
 from sat2map.learning.augment import NO_AUGMENTATION, Augmentation
+from sat2map.learning.checking import check_plan, tell_memory
 from sat2map.learning.objectives import Loss
 from sat2map.learning.packing import pack_model
 from sat2map.learning.plan import Plan
@@ -30,7 +29,7 @@ from sat2map.learning.resolution import choose_scale
 from sat2map.learning.samples import Anchor, Samples, find_anchors
 from sat2map.learning.trainer import Trainer
 from sat2map.options import ReadOptions, SplitOptions, TrainOptions, part_of
-from sat2map.outputs import Classes
+from sat2map.outputs import Classes, Output, Picture
 from sat2map.runs import RunFolder, begin_run, check_new_run, resume_run
 from sat2map.sources import Finding, Pair, Source, open_source
 from sat2map.splits import Split, check_split, make_split, read_split
@@ -65,7 +64,8 @@ def fit(
     if not options.resume:  # only now, so that a mistake leaves nothing behind and an older run as it is
         begin_run(path, str(source), options)
     write_json(run.split, plan.split.to_json())
-    (run.path / "network.txt").write_text(plan.summary + "\n")
+    for name, text in plan.summaries.items():
+        (run.path / f"{name}.txt").write_text(text + "\n")
     with tell_memory(options):
         _launch(fabric, plan)
     pack_model(plan)
@@ -81,15 +81,15 @@ def plan_run(
 ) -> Plan:
     """Open, divide and measure the source, and try whether network and loss can be built; writes nothing."""
     opened = open_source(source, part_of(ReadOptions, options))
-    if opened.output != "classes":
-        raise SourceError(f"{source} holds map pictures, not classes; this version trains class maps only.")
+    output: Output = Classes(opened.legend) if opened.output == "classes" else Picture(opened.colours)
     tell(opened.findings)
     split = _split(opened, run, options)
     pairs = {pair.name: pair for pair in opened.pairs}
     ground = [(pairs[a.pair], a.window) for a in split.part("train")]
-    scale = options.scale or choose_scale(ground, len(opened.legend))
+    scale = options.scale or (choose_scale(ground, len(opened.legend)) if opened.output == "classes" else 1.0)
     size = round(options.size * scale)
-    anchors = find_anchors(pairs, split.part("train"), size=size, classes=len(opened.legend))
+    cells = None if options.patches == "picture" else size
+    anchors = find_anchors(pairs, split.part("train"), output, size=cells)
     inputs = fit_inputs(
         [(pair.image, window) for pair, window in ground],
         select_bands(opened.bands, options.bands),
@@ -99,66 +99,16 @@ def plan_run(
     plan = Plan(
         run=run,
         options=options,
-        samples=_samples(pairs, anchors, inputs, size, options),
+        samples=_samples(pairs, anchors, inputs, output, size, options),
         split=split,
         inputs=inputs,
-        output=Classes(opened.legend),
+        output=output,
         scale=scale,
         network=network,
         loss=loss,
     )
     check_plan(plan)
     return plan
-
-
-def check_plan(plan: Plan) -> None:
-    """Tell, before any process starts, what is wrong with device, loss, network, or the size of patches and batch.
-
-    Raises:
-        UserError: One of them cannot be used.
-    """
-    options = plan.options
-    choose_place(options.device, options.precision)
-    if options.batch % options.devices:
-        raise BadOption(f"A batch of {options.batch} cannot be shared by {options.devices} devices. Choose a multiple.")
-    plan.build_loss()
-    with tell_memory(options):
-        _ = plan.summary  # one image goes through the network
-        if options.batch == options.devices:
-            _check_lone_patch(plan)
-
-
-def _check_lone_patch(plan: Plan) -> None:
-    """Refuse a batch of one where a network pools its features to one pixel: nothing is left to normalise over."""
-    size = plan.samples.size
-    try:
-        with torch.no_grad():
-            plan.build_network().train()(torch.zeros(1, len(plan.inputs.bands), size, size))
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise BadOption(
-            f"{plan.architecture.network} cannot learn from one patch at a time: its batch normalisation needs two. "
-            f"Give a --batch of {2 * plan.options.devices} or more, or a larger --size."
-        ) from None
-
-
-@contextmanager
-def tell_memory(options: TrainOptions) -> Iterator[None]:
-    """Turn a lack of memory into a sentence.
-
-    Raises:
-        BadOption: The memory is too small for the patches.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not re.search(r"out of memory|allocate memory", str(error)):
-            raise
-        raise BadOption(
-            f"The memory does not hold a batch of {options.batch} patches of {options.size} x {options.size} pixels. "
-            "Give a smaller --batch or --size, or a lighter --network."
-        ) from None
 
 
 def _split(source: Source, run: RunFolder, options: TrainOptions) -> Split:
@@ -174,16 +124,17 @@ def _split(source: Source, run: RunFolder, options: TrainOptions) -> Split:
 
 
 def _samples(
-    pairs: dict[str, Pair], anchors: Sequence[Anchor], inputs: Inputs, size: int, options: TrainOptions
+    pairs: dict[str, Pair], anchors: Sequence[Anchor], inputs: Inputs, output: Output, size: int, options: TrainOptions
 ) -> Samples:
     varied = Augmentation(**{n: getattr(options, n) for n in Augmentation.__dataclass_fields__})
     return Samples(
         pairs=pairs,
         anchors=anchors,
         inputs=inputs,
+        output=output,
         size=size,
         augmentation=varied if options.augment else NO_AUGMENTATION,
-        crops=options.patches == "random",
+        crops=options.patches != "grid",
         balance=options.balance,
         seed=options.seed,
     )

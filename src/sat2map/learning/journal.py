@@ -13,12 +13,23 @@ from torch.utils.tensorboard import SummaryWriter
 from sat2map.files import whole_file
 from sat2map.learning.samples import Samples
 from sat2map.learning.validation import Shown
-from sat2map.legend import Legend
-from sat2map.pictures import class_picture, curves, sample_sheet, to_rgb
+from sat2map.outputs import Classes
+from sat2map.pictures import curves, drawn_map, sample_sheet, to_rgb
 from sat2map.progress import bar
 from sat2map.runs import RunFolder
 
 log = logging.getLogger(__name__)
+
+
+NAMED = {
+    "train_loss": "loss",
+    "train_adversarial": "adversarial",
+    "train_critic": "critic",
+    "val_loss": "on validation loss",
+    "val_mean_iou": "mean IoU",
+    "val_l1": "L1",
+}
+"""The figures of an epoch that are told, and their names."""
 
 
 class Journal:
@@ -26,12 +37,12 @@ class Journal:
 
     Args:
         run: The folder.
-        samples: Reads the images of pictures.
-        legend: The classes.
+        samples: Reads the images of pictures, and knows what maps are.
     """
 
-    def __init__(self, run: RunFolder, samples: Samples, legend: Legend) -> None:
-        self.run, self.samples, self.legend = run, samples, legend
+    def __init__(self, run: RunFolder, samples: Samples) -> None:
+        self.run, self.samples, self.output = run, samples, samples.output
+        self._legend = samples.output.legend if isinstance(samples.output, Classes) else None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -53,11 +64,10 @@ class Journal:
         for name, value in row.items():
             if isinstance(value, float):
                 self._events.add_scalar(name, value, row["epoch"])
-        said = f"Epoch {row['epoch']}: loss {row['train_loss']:.3f}"
-        if row.get("val_mean_iou") is not None:
-            said += f", on validation loss {row['val_loss']:.3f}, mean IoU {row['val_mean_iou']:.3f}"
-            curves(self.run.rows(), self.run.curves, legend=self.legend)
-        log.info(said)
+        named = {key: words for key, words in NAMED.items() if row.get(key) is not None}
+        log.info(f"Epoch {row['epoch']}: " + ", ".join(f"{words} {row[key]:.3f}" for key, words in named.items()))
+        if "val_loss" in row:
+            curves(self.run.rows(), self.run.curves, legend=self._legend)
 
     def picture(self, epoch: int, shown: Sequence[Shown]) -> None:
         """Draw image, truth and prediction of a few windows."""
@@ -67,14 +77,14 @@ class Journal:
             rows.append(
                 (
                     to_rgb(image.read(item.window), image.bands),
-                    class_picture(item.truth, self.legend),
-                    class_picture(item.predicted, self.legend),
+                    drawn_map(item.truth, self.output.legend),
+                    drawn_map(item.predicted, self.output.legend),
                 )
             )
             captions.append(f"{item.pair}, row {item.window.row}, column {item.window.col}")
         path = self.run.samples(epoch)
         path.parent.mkdir(exist_ok=True)
-        sample_sheet(rows, self.legend, path, captions=captions)
+        sample_sheet(rows, self._legend, path, captions=captions)
 
     def keep(self, name: str, state: Mapping[str, Any]) -> None:
         """Write a checkpoint: there completely or not at all."""

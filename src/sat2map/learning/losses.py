@@ -1,20 +1,21 @@
-"""How wrong a class map is, as one number to learn from: plain functions, and sums of them by name.
+"""How wrong a map is, as one number to learn from: plain functions, and sums of them by name.
 
-Every loss takes raw scores and class ids, computes in float32, and never looks at pixels whose id is `IGNORED`. If
-all are ignored, the loss is zero and so is its gradient. Importing this needs no torch, so that names can be listed
-without it.
+Every loss takes raw scores and the true map, computes in float32, and never looks at pixels whose id is `IGNORED`, or
+that are clear in a true picture. If all are, the loss is zero and so is its gradient. Importing this needs no torch, so
+that names can be listed without it.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from sat2map.errors import BadOption, UnknownName
 from sat2map.legend import IGNORED
+from sat2map.outputs import Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +85,33 @@ def lovasz(scores_NKHW: Tensor, labels_NHW: Tensor, *, weight: Tensor | None = N
     return _mean((errors * steps).sum(1), _class_weights(present_K, weight)[present_K])
 
 
+def l1(scores_NKHW: Tensor, truth: Tensor, *, weight: Tensor | None = None) -> Tensor:
+    """Return the mean absolute difference of colours from -1 to 1, as pix2pix is trained with.
+
+    Args:
+        scores_NKHW: Raw scores of three colours.
+        truth: Pictures `(N, 4, H, W)` uint8.
+        weight: Not used: pictures have no classes.
+    """
+    differences_NKHW, known = _differences(scores_NKHW, truth)
+    return _mean(differences_NKHW.abs().mean(1, keepdim=True), known)
+
+
+def l2(scores_NKHW: Tensor, truth: Tensor, *, weight: Tensor | None = None) -> Tensor:
+    """Return the mean squared difference of colours from -1 to 1. Arguments as in `l1`."""
+    differences_NKHW, known = _differences(scores_NKHW, truth)
+    return _mean(differences_NKHW.square().mean(1, keepdim=True), known)
+
+
+def charbonnier(scores_NKHW: Tensor, truth: Tensor, *, weight: Tensor | None = None) -> Tensor:
+    """Return the mean of `sqrt(d^2 + e^2)`, an absolute difference that is smooth near 0, where it is `e` = 1e-3.
+
+    Charbonnier et al. 1994, Two deterministic half-quadratic regularization algorithms. Arguments as in `l1`.
+    """
+    differences_NKHW, known = _differences(scores_NKHW, truth)
+    return _mean((differences_NKHW.square() + 1e-6).sqrt().mean(1, keepdim=True), known)
+
+
 LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,
     "dice": dice,
@@ -92,7 +120,10 @@ LOSSES: dict[str, Loss] = {
     "tversky": tversky,
     "lovasz": lovasz,
 }
-"""The losses that `parse_loss` knows."""
+"""The losses of class maps."""
+
+PICTURE_LOSSES: dict[str, Loss] = {"l1": l1, "l2": l2, "charbonnier": charbonnier}
+"""The losses of map pictures."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +138,11 @@ class WeightedLoss:
     terms: tuple[tuple[float, str], ...]
     class_weights: Tensor | None = field(default=None, compare=False)
 
-    def __call__(self, scores_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
-        """Return the loss of raw scores against class ids, a scalar."""
+    def __call__(self, scores_NKHW: Tensor, truth: Tensor) -> Tensor:
+        """Return the loss of raw scores against the true map, a scalar."""
         total = scores_NKHW.new_zeros(())
         for factor, name in self.terms:
-            total = total + factor * LOSSES[name](scores_NKHW, labels_NHW, weight=self.class_weights)
+            total = total + factor * (LOSSES | PICTURE_LOSSES)[name](scores_NKHW, truth, weight=self.class_weights)
         return total
 
     def __str__(self) -> str:
@@ -121,36 +152,48 @@ class WeightedLoss:
 _TERM = re.compile(r"\s*(?:(?P<factor>(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*\*)?\s*(?P<name>[a-z_]\w*)\s*(?:\+|$)", re.I)
 
 
-def parse_loss(text: str, class_weights: Tensor | None = None) -> WeightedLoss:
+def parse_loss(text: str, class_weights: Tensor | None = None, *, known: Mapping[str, Loss] = LOSSES) -> WeightedLoss:
     """Read a sum of losses such as `dice + 0.5*focal`.
+
+    Args:
+        text: The sum.
+        class_weights: Weight of each class `(K,)`.
+        known: The losses it may name: `LOSSES` or `PICTURE_LOSSES`.
 
     Raises:
         BadOption: It is not written like that, or a weight is not above zero.
-        UnknownName: It names a loss that is not in `LOSSES`.
+        UnknownName: It names another loss.
     """
     terms: list[tuple[float, str]] = []
     place = 0
     while place < len(text) or not terms:
         match = _TERM.match(text, place)
         if not match:
-            raise _unreadable(text, place)
+            raise _unreadable(text, place, known)
         factor, name, place = float(match["factor"] or 1), match["name"], match.end()
-        if name not in LOSSES:
-            raise UnknownName("loss", name, LOSSES)
+        if name not in known:
+            raise UnknownName("loss", name, known)
         if not 0 < factor < math.inf:
             raise BadOption(f"The loss {text!r} weights {name} by {match['factor']}; weights must be above 0.")
         terms.append((factor, name))
     if text.rstrip().endswith("+"):
-        raise _unreadable(text, len(text))
+        raise _unreadable(text, len(text), known)
     return WeightedLoss(tuple(terms), class_weights)
 
 
-def _unreadable(text: str, place: int) -> BadOption:
+def _unreadable(text: str, place: int, known: Mapping[str, Loss]) -> BadOption:
     where = f"at {text[place:].strip()!r}" if text[place:].strip() else "at its end"
     return BadOption(
         f"The loss {text!r} cannot be read {where}. "
-        f"Write a sum such as 'cross_entropy + 0.5*dice', with weights above 0, of: {', '.join(LOSSES)}."
+        f"Write a sum such as 'cross_entropy + 0.5*dice', with weights above 0, of: {', '.join(known)}."
     )
+
+
+def _differences(scores_NKHW: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Return by how much the drawn colours differ `(N, 3, H, W)`, and where they are known `(N, 1, H, W)`."""
+    picture = Picture()
+    colours_NKHW, known = picture.encode(truth)
+    return picture.activate(scores_NKHW.float()) - colours_NKHW, known
 
 
 def _by_pixel(scores_NKHW: Tensor, labels_NHW: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -64,10 +64,13 @@ class Pace:
 def lr_factor(schedule: str, done: float) -> float:
     """Return the share of the peak learning rate when `done` (0 to 1) of the training is behind.
 
-    A linear warm-up, then half a cosine (Loshchilov and Hutter 2017, SGDR) down to `FLOOR`, or nothing more.
+    A linear warm-up, then half a cosine (Loshchilov and Hutter 2017, SGDR) down to `FLOOR`, or nothing more; or
+    `linear`, without a warm-up, down to 0 in the second half, as pix2pix is trained.
     """
     if schedule == "plateau":
         return 1.0
+    if schedule == "linear":
+        return min(2 * max(1 - done, 0.0), 1.0)
     if done < WARM_UP:
         return max(done / WARM_UP, FLOOR)
     if schedule == "constant":

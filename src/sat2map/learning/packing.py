@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,16 @@ import torch
 from safetensors.torch import save_file
 
 from sat2map.errors import TrainingFailed
+from sat2map.learning.indicators import indicators
 from sat2map.learning.plan import Plan
 from sat2map.mapmodel import MapModel
-from sat2map.networks.anysize import STRIDE
+from sat2map.networks import STRIDE
+from sat2map.outputs import Output
 from sat2map.runs import command
 from sat2map.tiling import Window
 
 AGREEING = 2e-3
-"""By how much probabilities of graph and network may differ: sums in another order."""
+"""By how much activated scores of graph and network may differ: sums in another order."""
 
 NEEDED = 0.9
 """Share of what a score depends on that a window has to see of a pixel in the middle of a seam."""
@@ -46,10 +48,12 @@ def pack_model(plan: Plan) -> MapModel:
     call, environment = (json.loads((run.path / f"{name}.json").read_text()) for name in ("call", "environment"))
     provenance = {
         **call,
+        "options": {**call["options"], **asdict(plan.recipe)},
         "command": command("train", (call["source"], run.path), plan.options),
         "environment": environment,
         "epoch": best["epoch"],
-        "val_mean_iou": best["val_mean_iou"],
+        **best["row"],
+        **indicators(network, plan),
         "split": json.loads(run.split.read_text())["how"],
         "parameters": sum(p.numel() for p in network.parameters()),
     }
@@ -58,7 +62,9 @@ def pack_model(plan: Plan) -> MapModel:
     model = MapModel(plan.inputs, plan.output, plan.architecture, tiling, provenance, run.model)
     run.model.mkdir(exist_ok=True)
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, model.weights)
-    unit = export_graph(network, model.graph, bands=len(plan.inputs.bands), size=tiling.size, scale=plan.scale)
+    unit = export_graph(
+        network, plan.output, model.graph, bands=len(plan.inputs.bands), size=tiling.size, unit=plan.unit
+    )
     model = replace(model, unit=unit)
     model.save()
     return model
@@ -87,30 +93,44 @@ def choose_overlap(network: torch.nn.Module, plan: Plan) -> int:
     return min(max(round(radius / 8) * 16, SEAM), size // 4)
 
 
-def export_graph(network: torch.nn.Module, path: Path, *, bands: int, size: int, scale: float = 1.0) -> int | None:
-    """Write a network with a soft-max behind it as an OpenVINO graph.
+def export_graph(
+    network: torch.nn.Module, output: Output, path: Path, *, bands: int, size: int, unit: int = STRIDE
+) -> int | None:
+    """Write a network with the activation of its output behind it as an OpenVINO graph.
 
     Args:
         network: From `(N, bands, H, W)` to scores.
+        output: What they mean.
         path: The graph's file.
         bands: How many bands it takes.
         size: Side in pixels of the windows it is traced with.
-        scale: By how much the network averages pixels down before it looks at them.
+        unit: What the sides of windows have to be multiples of so that the network need not pad them.
 
     Returns:
         What the sides of other windows have to be multiples of; None if the graph is right for this size alone.
     """
-    scored = torch.nn.Sequential(network, torch.nn.Softmax(dim=1)).float().cpu().eval()
+    scored = Activated(network, output).float().cpu().eval()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of each branch that depends on the size; the check below tells
         graph = openvino.convert_model(scored, example_input=torch.zeros(2, bands, size, size))
     graph.reshape([-1, bands, -1, -1])
-    unit = round(STRIDE * scale)
     flexible = size % unit == 0 and _agrees(graph, scored, bands, size + unit)
     if not flexible:
         graph.reshape([-1, bands, size, size])
     openvino.save_model(graph, path, compress_to_fp16=False)
     return unit if flexible else None
+
+
+class Activated(torch.nn.Module):
+    """A network with the activation of its output."""
+
+    def __init__(self, network: torch.nn.Module, output: Output) -> None:
+        super().__init__()
+        self.network, self.output = network, output
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return what `Output.activate` makes of the scores of images `(N, C, H, W)`."""
+        return self.output.activate(self.network(x_NCHW))
 
 
 def _agrees(graph: openvino.Model, network: torch.nn.Module, bands: int, size: int) -> bool:

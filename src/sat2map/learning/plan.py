@@ -9,16 +9,19 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from sat2map.inputs import Inputs
-from sat2map.learning.losses import parse_loss
-from sat2map.learning.objectives import Loss
+from sat2map.learning.losses import LOSSES, PICTURE_LOSSES, parse_loss
+from sat2map.learning.objectives import Adversarial, Loss, Supervised
+from sat2map.learning.recipe import Recipe, choose_recipe
 from sat2map.learning.samples import Samples
 from sat2map.mapmodel import Architecture
-from sat2map.networks import network_summary
+from sat2map.networks import network_summary, stride_of
 from sat2map.networks.anysize import at_scale
+from sat2map.networks.critics import PatchCritic
 from sat2map.options import TrainOptions
-from sat2map.outputs import Classes
+from sat2map.outputs import Output, Picture
 from sat2map.runs import RunFolder
 from sat2map.runtimes.torch import build
 from sat2map.splits import Area, Split
@@ -49,7 +52,7 @@ class Plan:
     samples: Samples
     split: Split
     inputs: Inputs
-    output: Classes
+    output: Output
     scale: float = 1.0
     network: torch.nn.Module | None = None
     loss: Loss | None = None
@@ -60,16 +63,26 @@ class Plan:
         return self.split.part("val")
 
     @property
+    def recipe(self) -> Recipe:
+        """How to learn."""
+        return choose_recipe(self.options, self.output.kind)
+
+    @property
     def architecture(self) -> Architecture:
         """How the network is built."""
-        o = self.options
-        return Architecture("custom" if self.network else o.network, o.encoder, o.width, self.scale)
+        name = "custom" if self.network else self.recipe.network
+        return Architecture(name, self.options.encoder, self.options.width, self.scale)
+
+    @property
+    def unit(self) -> int:
+        """The sides of windows that the network need not pad are multiples of this."""
+        return round(stride_of(self.architecture.network) * self.scale)
 
     @property
     def tiling(self) -> Tiling:
         """The windows at validation and prediction: no larger than the images, no smaller than a patch."""
         longest = max(side for pair in self.samples.pairs.values() for side in pair.image.shape)
-        unit = 32 * self.scale  # so that the network's own side is a multiple of 32
+        unit = stride_of(self.architecture.network) * self.scale
         units = max(min(math.ceil(longest / unit), round(WINDOW / unit)), math.ceil(self.samples.size / unit))
         size = round(units * unit)
         return Tiling(size, size // 4)
@@ -87,13 +100,39 @@ class Plan:
         )
 
     @cached_property
-    def summary(self) -> str:
-        """The layers of the network as a table."""
-        return network_summary(self.build_network(), len(self.inputs.bands), self.samples.size)
+    def summaries(self) -> dict[str, str]:
+        """The layers of the network, and of the critic if there is one, as tables."""
+        bands, size = len(self.inputs.bands), self.samples.size
+        tables = {"network": network_summary(self.build_network(), bands, size)}
+        if critic := self.build_critic():
+            tables["critic"] = network_summary(critic, bands + self.output.channels, size)
+        return tables
 
     def build_loss(self) -> Loss:
         """Return what is made small."""
-        return self.loss or parse_loss(self.options.loss, self._class_weights())
+        if isinstance(self.output, Picture):
+            return self.loss or parse_loss(self.recipe.loss, known=PICTURE_LOSSES)
+        return self.loss or parse_loss(self.recipe.loss, self._class_weights(), known=LOSSES)
+
+    def build_critic(self) -> torch.nn.Module | None:
+        """Return the critic with the weights it starts from, if one is asked for."""
+        o = self.options
+        if not o.adversarial:
+            return None
+        torch.manual_seed(o.seed)
+        return PatchCritic(
+            len(self.inputs.bands) + self.output.channels, levels=o.critic_levels, spectral=o.spectral_norm
+        )
+
+    def build_objective(self, fabric: Fabric, network: torch.nn.Module) -> Supervised:
+        """Return what makes the steps of a network."""
+        loss, critic, decay = self.build_loss(), self.build_critic(), self.options.weight_decay
+        if critic is None:
+            return Supervised(fabric, network, loss, self.recipe, decay)
+        critic = critic.to(memory_format=torch.channels_last)
+        return Adversarial(
+            fabric, network, loss, self.recipe, decay, critic=critic, output=self.output, options=self.options
+        )
 
     def _class_weights(self) -> torch.Tensor | None:
         """Return the inverse root of each class's frequency in the training ground, 1 on average over its pixels."""

@@ -19,6 +19,7 @@ from sat2map.errors import ModelError
 from sat2map.learning.fitting import plan_run
 from sat2map.learning.plan import Plan
 from sat2map.mapmodel import MapModel, load_model
+from sat2map.outputs import Classes
 from sat2map.progress import track
 from sat2map.runs import RunFolder, read_call
 from sat2map.splits import Area
@@ -63,6 +64,8 @@ def export(run: Path | str) -> Export:
     if not folder.call.exists():
         raise ModelError(f"{run} is a model without its run. Name the run's folder: int8 needs its training imagery.")
     source, options = read_call(folder)
+    if not isinstance(model.output, Classes):
+        raise ModelError(f"{run} draws map pictures; int8 is for class maps, whose agreement can be counted.")
     plan = plan_run(source, folder, replace(options, resume=True))
     samples, judges = (list(_windows(plan, plan.split.part(part))) for part in ("train", "val"))
     agreement = 0.0

@@ -16,43 +16,42 @@ import numpy as np
 from sat2map.errors import SourceError
 from sat2map.inputs import Inputs
 from sat2map.learning.augment import Augmentation, augment
-from sat2map.legend import IGNORED
+from sat2map.outputs import Output
 from sat2map.progress import track_map
 from sat2map.sources import Pair
 from sat2map.splits import Area
 from sat2map.tiling import Window, grid
 
 Batch = tuple[np.ndarray, np.ndarray]
-"""Inputs `(N, C, H, W)` float32 and class ids `(N, H, W)` uint8."""
+"""Inputs `(N, C, H, W)` float32 and the maps they should become, uint8: ids `(N, H, W)`, or pictures `(N, 4, H, W)`."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A cell with labels: where patches are cut, and how many pixels of each class it holds, `(classes,)`."""
+    """A cell with labels: where patches are cut, and what it holds of them, as `Output.count` tells."""
 
     area: Area
     cell: Window
     counts: np.ndarray = field(repr=False)
 
 
-def find_anchors(pairs: Mapping[str, Pair], areas: Sequence[Area], *, size: int, classes: int) -> list[Anchor]:
-    """List the cells of `size` pixels that hold labels.
+def find_anchors(pairs: Mapping[str, Pair], areas: Sequence[Area], output: Output, *, size: int | None) -> list[Anchor]:
+    """List the cells of `size` pixels, or the whole areas, that hold labels.
 
     Raises:
         SourceError: There are none.
     """
-    found = track_map(lambda area: _anchors_of(pairs[area.pair], area, size, classes), areas, "Reading labels")
+    found = track_map(lambda area: _anchors_of(pairs[area.pair], area, output, size), areas, "Reading labels")
     anchors = [anchor for anchors in found for anchor in anchors]
     if not anchors:
         raise SourceError("The training ground holds no labels. Look at the labels with `sat2map inspect`.")
     return anchors
 
 
-def _anchors_of(pair: Pair, area: Area, size: int, classes: int) -> list[Anchor]:
+def _anchors_of(pair: Pair, area: Area, output: Output, size: int | None) -> list[Anchor]:
     anchors = []
-    for cell in grid(area.window, size):
-        ids = pair.target.read(cell).pixels[0]
-        counts = np.bincount(ids.ravel(), minlength=256)[:classes]
+    for cell in [area.window] if size is None else grid(area.window, size):
+        counts = output.count(output.truth(pair.target.read(cell), np.ones(cell.shape, bool)))
         if counts.any():
             anchors.append(Anchor(area, cell, counts))
     return anchors
@@ -66,6 +65,7 @@ class Samples:
         pairs: Images and labels by name.
         anchors: Where patches are cut.
         inputs: What the network is shown.
+        output: What it should make of it.
         size: Side of a patch in pixels.
         augmentation: How patches are varied.
         crops: Whether patches are cut at random around their anchor, or are the anchor's cell itself.
@@ -76,6 +76,7 @@ class Samples:
     pairs: Mapping[str, Pair]
     anchors: Sequence[Anchor]
     inputs: Inputs
+    output: Output
     size: int
     augmentation: Augmentation
     crops: bool = True
@@ -103,7 +104,7 @@ class Samples:
         steps = -(-len(order) // batch)
         numbers = np.resize(np.arange(len(order)), steps * batch).reshape(steps, batch)[:, part::parts]
         with ThreadPoolExecutor(threads) as pool:
-            waiting: deque[list[Future[tuple[np.ndarray, np.ndarray]]]] = deque()
+            waiting: deque[list[Future[Batch]]] = deque()
             try:
                 for row in numbers:
                     waiting.append([pool.submit(self.sample, epoch, int(i), int(order[i])) for i in row])
@@ -114,40 +115,47 @@ class Samples:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def sample(self, epoch: int, number: int, anchor: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return inputs `(C, size, size)` and ids `(size, size)` of one patch."""
+    def sample(self, epoch: int, number: int, anchor: int) -> Batch:
+        """Return inputs `(C, size, size)` and truth of one patch."""
         rng = np.random.default_rng([self.seed, epoch, number])
         chosen = self.anchors[anchor]
         window = self._crop(chosen, rng)
-        image, ids = self.read(chosen.area, window.pad(self.augmentation.margin(self.size)))
-        return augment(image, ids, self.augmentation, rng, size=self.size)
+        image, truth = self.read(chosen.area, window.pad(self.augmentation.margin(self.size)))
+        return augment(image, truth, self.augmentation, rng, size=self.size)
 
     def _crop(self, anchor: Anchor, rng: np.random.Generator) -> Window:
-        """Cut a patch that holds labels: shifted by up to half its side, kept inside an area that is larger."""
-        cell, area = anchor.cell, anchor.area.window
-        if not self.crops:
-            return Window(cell.row, cell.col, self.size, self.size)
-        for _ in range(4):
-            row, col = (int(v) for v in rng.integers(-(self.size // 2), self.size // 2 + 1, 2))
-            window = Window(
-                _clamp(cell.row + row, area.row, area.bottom - self.size),
-                _clamp(cell.col + col, area.col, area.right - self.size),
-                self.size,
-                self.size,
-            )
-            if (self.pairs[anchor.area.pair].target.read(window.intersect(area)).pixels[0] != IGNORED).any():
-                return window
-        return Window(cell.row, cell.col, self.size, self.size)
+        """Cut a patch that holds labels, kept inside an area that is larger.
 
-    def read(self, area: Area, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Return inputs and ids of a window, without what belongs to other parts or is not valid."""
+        Shifted by up to half its side; from a cell that is larger itself, from anywhere in it.
+        """
+        cell, area, size = anchor.cell, anchor.area.window, self.size
+        first = Window(cell.row, cell.col, size, size)
+        if not self.crops:
+            return first
+        for _ in range(4):
+            if max(cell.shape) > size:
+                row, col = (int(rng.integers(max(side - size, 0) + 1)) for side in cell.shape)
+            else:
+                row, col = (int(v) for v in rng.integers(-(size // 2), size // 2 + 1, 2))
+            window = first._replace(
+                row=_clamp(cell.row + row, area.row, area.bottom - size),
+                col=_clamp(cell.col + col, area.col, area.right - size),
+            )
+            if self.output.count(self._truth(anchor.area, window, np.ones(window.shape, bool))).any():
+                return window
+        return first
+
+    def read(self, area: Area, window: Window) -> Batch:
+        """Return inputs and truth of a window, without what belongs to other parts or is not valid."""
         pair = self.pairs[area.pair]
         raster = pair.image.read(window, self.inputs.choose(pair.image))
         image = self.inputs.apply(raster)
         image[:, ~_mask(window, area.window.pad(area.context))] = 0
-        ids = pair.target.read(window).pixels[0]
-        ids = np.where(raster.valid & _mask(window, area.window), ids, np.uint8(IGNORED))
-        return image, ids
+        return image, self._truth(area, window, raster.valid)
+
+    def _truth(self, area: Area, window: Window, known: np.ndarray) -> np.ndarray:
+        target = self.pairs[area.pair].target.read(window)
+        return self.output.truth(target, known & _mask(window, area.window))
 
 
 def _clamp(value: int, low: int, high: int) -> int:
@@ -172,6 +180,6 @@ def _rarity(anchors: Sequence[Anchor]) -> np.ndarray:
     return chances
 
 
-def _stack(futures: Sequence[Future[tuple[np.ndarray, np.ndarray]]]) -> Batch:
-    images, labels = zip(*(f.result() for f in futures), strict=True)
-    return np.stack(images), np.stack(labels)
+def _stack(futures: Sequence[Future[Batch]]) -> Batch:
+    images, truths = zip(*(f.result() for f in futures), strict=True)
+    return np.stack(images), np.stack(truths)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,8 +18,9 @@ from lightning_fabric import Fabric
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sat2map.errors import TrainingFailed
+from sat2map.learning.criteria import CRITERIA
 from sat2map.learning.journal import Journal
-from sat2map.learning.objectives import Supervised, to_device
+from sat2map.learning.objectives import to_device
 from sat2map.learning.pacing import PLATEAU, Average, Pace, lr_factor
 from sat2map.learning.plan import Plan
 from sat2map.learning.samples import Batch
@@ -28,6 +30,10 @@ log = logging.getLogger(__name__)
 
 ASIDE = 0.05
 """Share of the time that validation, pictures and checkpoints may take when training against the clock."""
+
+
+COLLAPSED = 0.05
+"""Below this share of the variety of true maps, maps are taken to be the same everywhere."""
 
 
 class Trainer:
@@ -44,14 +50,14 @@ class Trainer:
             torch.set_num_threads(max((os.cpu_count() or 1) // fabric.world_size, 1))
         network = plan.build_network().to(memory_format=torch.channels_last)
         self.judged = copy.deepcopy(network).to(fabric.device).eval()
-        self.objective = Supervised(fabric, network, plan.build_loss(), self.options)
+        self.objective = plan.build_objective(fabric, network)
         self.average = Average(self.objective.network.module) if self.options.average else None
-        self.plateau = ReduceLROnPlateau(self.objective.optimizer, "max", factor=0.1, patience=PLATEAU)
+        self.plateau = ReduceLROnPlateau(self.objective.learner.optimizer, "max", factor=0.1, patience=PLATEAU)
         self.validator = self._validator()
-        self.journal = Journal(plan.run, plan.samples, plan.output.legend) if fabric.is_global_zero else None
+        self.journal = Journal(plan.run, plan.samples) if fabric.is_global_zero else None
         self.steps = -(-len(plan.samples.anchors) // self.options.batch)
         self.step = self.epoch = self.stale = 0
-        self.best = -1.0
+        self.best = -math.inf
         self.aside = 0.0
         self.pace = Pace.of(self.options, self.steps)
 
@@ -101,11 +107,9 @@ class Trainer:
         )
 
     def _set_lr(self, done: float) -> float:
-        if self.options.schedule == "plateau":
-            return float(self.objective.optimizer.param_groups[0]["lr"])
-        lr = self.options.lr * lr_factor(self.options.schedule, done)
-        self.objective.set_lr(lr)
-        return lr
+        if self.plan.recipe.schedule != "plateau":
+            self.objective.set_lr(lr_factor(self.plan.recipe.schedule, done))
+        return self.objective.lr
 
     def _after_step(self, before: float, sums: dict[str, list[torch.Tensor]]) -> None:
         done = min(self.pace.done(self.step), 1.0)
@@ -128,9 +132,27 @@ class Trainer:
             row |= self._validate()
         if self.journal:
             self.journal.write(row)
+            self._tell_defeat(losses)
         if pausing:  # the checkpoint comes last: on resuming, rows without one are forgotten, none are missing
             self._save()
             self.aside += time.monotonic() - began
+
+    def _tell_defeat(self, losses: Mapping[str, float]) -> None:
+        """Warn if the critic tells all drawn maps from true ones: the network then learns nothing from it."""
+        wins = CRITERIA[self.options.criterion].wins
+        if losses.get("train_critic", math.inf) < wins:
+            log.warning(
+                "The critic has won: its loss was %.4f in epoch %d, and the network learns nothing from it. Try a "
+                "smaller --critic-lr, --spectral-norm or --r1 10.", losses["train_critic"], self.epoch,
+            )  # fmt: skip
+
+    def _tell_collapse(self, variety: float | None) -> None:
+        """Warn if the network draws the same wherever it looks."""
+        if self.journal and self.options.adversarial and variety is not None and variety < COLLAPSED:
+            log.warning(
+                "The network draws nearly the same everywhere: maps of different places differ by %.1f %% of what true "
+                "ones do, after epoch %d. Try a smaller --adversarial or --lr.", 100 * variety, self.epoch,
+            )  # fmt: skip
 
     def _may_pause(self) -> bool:
         """Tell, alike in all processes, whether there is time to validate now."""
@@ -138,26 +160,27 @@ class Trainer:
         wanted = not hurried or self.aside <= ASIDE * self.pace.elapsed
         return bool(self.fabric.broadcast(wanted))
 
-    def _validate(self) -> dict[str, float | None]:
+    def _validate(self) -> dict[str, Any]:
         network = self.objective.network.module
         self.judged.load_state_dict(self.average.state if self.average else network.state_dict())
         validation: Validation = self.validator(self.judged, self.objective.loss)
-        reached = validation.scores.mean_iou or 0.0
-        if self.options.schedule == "plateau":
+        reached = validation.merit
+        if self.plan.recipe.schedule == "plateau":
             self.plateau.step(reached)
+            self.objective.set_lr(self.objective.lr / self.plan.recipe.lr)
         self.stale = 0 if reached > self.best else self.stale + 1
         if reached > self.best:
             self.best = reached
-            self._keep("best", {"network": self.judged.state_dict(), "epoch": self.epoch, "val_mean_iou": reached})
+            self._keep("best", {"network": self.judged.state_dict(), "epoch": self.epoch, "row": validation.row})
         if self.journal:
             self.journal.picture(self.epoch, validation.shown)
-        return validation.row()
+        self._tell_collapse(validation.variety)
+        return validation.row
 
     def _validator(self) -> Validator:
         size = self.plan.tiling.size
-        batch = max(self.options.batch * self.options.size**2 // size**2, 1)
-        legend = self.plan.output.legend
-        return Validator(self.fabric, self.plan.samples, self.plan.validation, legend, size=size, batch=batch)
+        batch = max(self.options.batch * self.options.size**2 // size**2, 2)  # two can be compared
+        return Validator(self.fabric, self.plan.samples, self.plan.validation, size=size, batch=batch)
 
     def _save(self) -> None:
         state = {

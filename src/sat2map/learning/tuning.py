@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +20,13 @@ import torch
 
 from sat2map.errors import BadOption, TrainingFailed, UnknownName
 from sat2map.files import write_json
-from sat2map.learning.fitting import check_plan, fit, open_fabric, plan_run
-from sat2map.learning.objectives import Loss, Supervised, to_device
+from sat2map.learning.checking import check_plan
+from sat2map.learning.fitting import fit, open_fabric, plan_run
+from sat2map.learning.judges import Judge, choose_judge
+from sat2map.learning.objectives import Loss, to_device
 from sat2map.learning.plan import Plan
 from sat2map.learning.samples import Batch
-from sat2map.options import LearnOptions, TrainOptions
+from sat2map.options import CriticOptions, LearnOptions, TrainOptions
 from sat2map.progress import track
 from sat2map.runs import RunFolder, begin_run, check_new_run
 
@@ -42,10 +45,6 @@ BATCHES = (2, 4, 8, 16, 32, 64, 128)
 """Batch sizes that are timed."""
 
 
-FIGURES = ("epoch", "val_loss", "val_accuracy", "val_mean_iou", "seconds")
-"""What the table tells of a trial: figures of its best epoch, and how long it took."""
-
-
 def parse_tune(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """Read `name=value,value` words; a name without values is to be searched by itself.
 
@@ -53,7 +52,8 @@ def parse_tune(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         UnknownName: There is no such option.
         BadOption: A value is not of the option's kind, or there is none.
     """
-    kinds = {f.name: get_type_hints(LearnOptions)[f.name] for f in fields(LearnOptions)}
+    hints = get_type_hints(TrainOptions)
+    kinds = {f.name: hints[f.name] for kind in (LearnOptions, CriticOptions) for f in fields(kind)}
     grid: dict[str, tuple[Any, ...]] = {}
     for word in words:
         name, _, values = word.partition("=")
@@ -107,9 +107,10 @@ def tune(
         del grid[name]
         options = replace(options, **{name: _search(name, source, path, replace(plan, options=options))})
     trials = enumerate(_grid(options, grid), 1)
-    rows = [_trial(source, path, i, trial, tuple(grid), network, loss) for i, trial in trials]
-    rows.sort(key=lambda row: -1.0 if row["val_mean_iou"] is None else row["val_mean_iou"], reverse=True)
-    if rows[0]["val_mean_iou"] is None:
+    judge = choose_judge(plan.output)
+    rows = [_trial(source, path, i, trial, tuple(grid), judge, network, loss) for i, trial in trials]
+    rows.sort(key=lambda row: -math.inf if row["epoch"] is None else judge.merit(row), reverse=True)
+    if rows[0]["epoch"] is None:
         raise TrainingFailed("The loss was no longer a number in any trial. Try a smaller --lr, or --precision fp32.")
     best = RunFolder(path / "trials" / rows[0]["trial"])
     for item in best.path.iterdir():
@@ -132,22 +133,23 @@ def _trial(
     number: int,
     options: TrainOptions,
     names: tuple[str, ...],
+    judge: Judge,
     network: torch.nn.Module | None,
     loss: Loss | None,
 ) -> dict[str, Any]:
-    """Train once; return the row of the table, without figures if the loss left the numbers."""
+    """Train once; return the row of the table: its best epoch's figures, or none if the loss left the numbers."""
     folder = path / "trials" / f"{number:02d}"
     chosen = {name: getattr(options, name) for name in names}
     log.info("Trial %d: %s", number, ", ".join(f"{k} {v}" for k, v in chosen.items()) or "the searched options")
-    row: dict[str, Any] = {"trial": folder.name, **chosen, **dict.fromkeys(FIGURES)}
+    figures = ("epoch", "val_loss", *judge.figures, "seconds")
+    row: dict[str, Any] = {"trial": folder.name, **chosen, **dict.fromkeys(figures)}
     try:
         run = fit(source, folder, options, network, loss)
     except TrainingFailed as error:
         log.warning("Trial %d: %s", number, error)
         return row
-    rows = [told for told in run.rows() if told.get("val_mean_iou") is not None]
-    best = max(rows, key=lambda told: told["val_mean_iou"])
-    return row | {name: best[name] for name in FIGURES} | {"seconds": run.rows()[-1]["seconds"]}
+    best = max((told for told in run.rows() if "val_loss" in told), key=judge.merit)
+    return row | {name: best[name] for name in figures} | {"seconds": run.rows()[-1]["seconds"]}
 
 
 def _search(name: str, source: Path | str, path: Path, plan: Plan) -> Any:
@@ -164,7 +166,7 @@ class _Rehearsal:
     def __init__(self, plan: Plan, batch: int) -> None:
         self.plan, self.batch = plan, batch
         self.fabric = open_fabric(replace(plan.options, devices=1))
-        self.objective = Supervised(self.fabric, plan.build_network(), plan.build_loss(), plan.options)
+        self.objective = plan.build_objective(self.fabric, plan.build_network())
         self.batches = self._batches()
 
     def _batches(self) -> Iterator[Batch]:
@@ -186,7 +188,7 @@ def find_lr(plan: Plan) -> float:
     rates = np.geomspace(*RANGE, RANGE_STEPS)
     smooth: list[float] = []
     for rate in track(rates, "Learning rates", len(rates)):
-        rehearsal.objective.set_lr(float(rate))
+        rehearsal.objective.set_lr(float(rate) / plan.recipe.lr)
         loss = rehearsal.step()
         if not np.isfinite(loss) or (smooth and loss > 3 * min(smooth)):
             break

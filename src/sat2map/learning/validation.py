@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from sat2map.learning.judges import choose_judge
 from sat2map.learning.objectives import Loss
 from sat2map.learning.samples import Samples
-from sat2map.legend import IGNORED, Legend
-from sat2map.metrics import Scores, confusion, scores_of
 from sat2map.splits import Area
 from sat2map.tiling import Window, chunks, grid
 
@@ -22,7 +22,7 @@ PICTURES = 4
 
 @dataclass(frozen=True)
 class Shown:
-    """A window with what stands there and what the network sees there, both ids `(height, width)`."""
+    """A window with the true map and what the network makes of it, in the form that `Output.decode` gives."""
 
     pair: str
     window: Window
@@ -35,23 +35,17 @@ class Validation:
     """The result of one round.
 
     Args:
-        loss: Mean over the batches.
-        scores: From one summed confusion matrix.
+        row: What goes into the metrics: the mean loss over the batches, and how good the maps are.
+        merit: One number of it: the larger, the better.
+        variety: How much maps of different windows differ, as a share of how much the true ones do; None if these
+            are alike.
         shown: A few windows for a picture.
     """
 
-    loss: float
-    scores: Scores
+    row: dict[str, Any]
+    merit: float
+    variety: float | None
     shown: tuple[Shown, ...]
-
-    def row(self) -> dict[str, float | None]:
-        """Return what goes into the metrics."""
-        totals = {
-            "val_loss": self.loss,
-            "val_accuracy": self.scores.accuracy,
-            "val_mean_iou": self.scores.mean_iou,
-        }
-        return totals | {f"val_iou/{c.name}": c.iou for c in self.scores.classes}
 
 
 class Validator:
@@ -61,15 +55,13 @@ class Validator:
         fabric: Owns device, precision and processes; each process takes its share of the windows.
         samples: Reads windows; patches are neither augmented nor drawn here.
         areas: The validation ground.
-        legend: The classes.
         size: Largest side of the windows in pixels; they are not larger than the areas.
         batch: Windows in a step.
     """
 
-    def __init__(
-        self, fabric: Fabric, samples: Samples, areas: Sequence[Area], legend: Legend, *, size: int, batch: int
-    ) -> None:
-        self.fabric, self.samples, self.legend, self.batch = fabric, samples, legend, batch
+    def __init__(self, fabric: Fabric, samples: Samples, areas: Sequence[Area], *, size: int, batch: int) -> None:
+        self.fabric, self.samples, self.output, self.batch = fabric, samples, samples.output, batch
+        self.judge = choose_judge(self.output)
         longest = max(side for area in areas for side in area.window.shape)
         self.size = min(size, -(-longest // 32) * 32)
         self.cells = [(area, cell) for area in areas for cell in grid(area.window, self.size)]
@@ -78,35 +70,53 @@ class Validator:
 
     @torch.inference_mode()
     def __call__(self, network: torch.nn.Module, loss: Loss) -> Validation:
-        """Return loss, scores and pictures of a network in evaluation mode."""
-        matrix = np.zeros((len(self.legend), len(self.legend)), np.int64)
-        losses: list[float] = []
+        """Return figures and pictures of a network in evaluation mode."""
         mine = self.cells[self.fabric.global_rank :: self.fabric.world_size]
-        for cells in chunks(mine, self.batch):
-            scores_NKHW, ids_NHW = self._scores(network, cells)
-            if (ids_NHW != IGNORED).any():
-                losses.append(float(loss(scores_NKHW, torch.from_numpy(ids_NHW).to(scores_NKHW.device))))
-            matrix += confusion(ids_NHW, scores_NKHW.argmax(dim=1).cpu().numpy(), len(self.legend))
-        totals = torch.tensor([*matrix.ravel(), sum(losses), len(losses)], dtype=torch.float64)
-        reduced = self.fabric.all_reduce(totals.to(self.fabric.device), reduce_op="sum")
-        summed = torch.as_tensor(reduced).cpu().numpy()
-        scores = scores_of(summed[:-2].reshape(matrix.shape).astype(np.int64), self.legend.names)
-        return Validation(summed[-2] / max(summed[-1], 1), scores, tuple(self._shown(network)))
+        sums = torch.stack([self._sums(network, loss, cells) for cells in chunks(mine, self.batch)] or [self._nothing])
+        reduced = self.fabric.all_reduce(sums.sum(dim=0).to(self.fabric.device), reduce_op="sum")
+        lost, batches, drawn, true, *rest = torch.as_tensor(reduced).cpu().tolist()
+        row = self.judge.row(torch.tensor(rest, dtype=torch.float64))
+        merit = self.judge.merit(row)
+        shown = tuple(self._shown(network))
+        return Validation({"val_loss": lost / max(batches, 1), **row}, merit, drawn / true if true else None, shown)
+
+    @property
+    def _nothing(self) -> torch.Tensor:
+        """What a process without windows adds."""
+        blank = torch.from_numpy(self.output.blank((1, 1)))[None]
+        judged = self.judge.sums(self.output.encode(blank)[0], blank)
+        return torch.cat([torch.zeros(4, dtype=torch.float64), judged])
+
+    def _sums(self, network: torch.nn.Module, loss: Loss, cells: Sequence[tuple[Area, Window]]) -> torch.Tensor:
+        """Return what adds up over batches: loss and whether there is one, both varieties, what the judge counts."""
+        scores_NKHW, truth = self._scores(network, cells)
+        activated_NKHW = self.output.activate(scores_NKHW)
+        true_NKHW, known = self.output.encode(truth)
+        head = [loss(scores_NKHW, truth) * known.any(), known.any(), variety(activated_NKHW), variety(true_NKHW)]
+        return torch.cat(
+            [torch.stack([torch.as_tensor(v).double().cpu() for v in head]), self.judge.sums(activated_NKHW, truth)]
+        )
 
     def _shown(self, network: torch.nn.Module) -> Iterator[Shown]:
         for area, cell in self.pictured:
-            scores_NKHW, ids_NHW = self._scores(network, [(area, cell)])
-            predicted = scores_NKHW.argmax(dim=1)[0].cpu().numpy().astype(np.uint8)
-            part = np.s_[: cell.height, : cell.width]
-            yield Shown(area.pair, cell, ids_NHW[0][part], predicted[part])
+            scores_NKHW, truth = self._scores(network, [(area, cell)])
+            activated_KHW = self.output.activate(scores_NKHW)[0].cpu().numpy()
+            predicted = self.output.decode(activated_KHW, np.ones(activated_KHW.shape[1:], bool))
+            part = np.s_[..., : cell.height, : cell.width]
+            yield Shown(area.pair, cell, truth[0].cpu().numpy()[part], predicted[part])
 
     def _scores(
         self, network: torch.nn.Module, cells: Sequence[tuple[Area, Window]]
-    ) -> tuple[torch.Tensor, np.ndarray]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         side = self.size
         windows = [(area, Window(cell.row, cell.col, side, side)) for area, cell in cells]
-        images, labels = zip(*(self.samples.read(area, window) for area, window in windows), strict=True)
+        images, truths = zip(*(self.samples.read(area, window) for area, window in windows), strict=True)
         x_NCHW = torch.from_numpy(np.stack(images)).to(self.fabric.device, memory_format=torch.channels_last)
         with self.fabric.autocast():
             scores_NKHW = network(x_NCHW)
-        return scores_NKHW.float(), np.stack(labels)
+        return scores_NKHW.float(), torch.from_numpy(np.stack(truths)).to(self.fabric.device)
+
+
+def variety(maps_NKHW: torch.Tensor) -> torch.Tensor:
+    """Return how much the maps of a batch differ from the next one, summed; 0 of a single one."""
+    return (maps_NKHW[1:] - maps_NKHW[:-1]).abs().sum()

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-STRIDE = 32
-"""How much the deepest level of any network here is reduced."""
+from sat2map.networks import STRIDE
 
 
 class AnySize(nn.Module):
@@ -17,23 +16,28 @@ class AnySize(nn.Module):
 
     Args:
         network: The network.
-        least: Smallest side in pixels it can take, a multiple of `STRIDE`.
+        least: Smallest side in pixels it can take.
+        stride: How much its deepest level is reduced: what the sides have to be multiples of.
     """
 
-    def __init__(self, network: nn.Module, least: int = STRIDE) -> None:
+    def __init__(self, network: nn.Module, least: int = STRIDE, stride: int = STRIDE) -> None:
         super().__init__()
         self.network = network
-        self.least = least
+        self.least = max(least, stride)
+        self.stride = stride
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return scores `(N, K, H, W)` of images `(N, C, H, W)`."""
         height, width = x_NCHW.shape[-2:]
-        below, right = (max(-(-side // STRIDE) * STRIDE, self.least) - side for side in (int(height), int(width)))
+        below, right = (self._padded(side) - side for side in (int(height), int(width)))
         if not (below or right):
             scores_NKHW: torch.Tensor = self.network(x_NCHW)
             return scores_NKHW
         scores_NKHW = self.network(F.pad(x_NCHW, (0, right, 0, below), mode="replicate"))
         return scores_NKHW[..., :height, :width]
+
+    def _padded(self, side: int) -> int:
+        return max(-(-side // self.stride) * self.stride, self.least)
 
 
 class Scaled(nn.Module):

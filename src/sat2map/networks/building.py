@@ -24,7 +24,7 @@ def build_on_encoder(
     encoder = smp_name(encoder)
     try:
         inner = _builder(entry)(encoder_name=encoder, encoder_weights=None, in_channels=bands, classes=channels)
-        network = AnySize(inner, entry.least)
+        network = AnySize(inner, entry.least, entry.stride)
         _freeze_unused(network, bands)
     except Exception as error:  # which of a thousand encoders fits which network only their authors know
         raise BadOption(
@@ -41,7 +41,14 @@ def build_on_encoder(
 def build_plain(entry: NetworkEntry, bands: int, channels: int, width: int | None) -> nn.Module:
     """Build a network without an encoder; see `sat2map.networks.build_network`."""
     chosen = {} if width is None else {"width": width}
-    return AnySize(_builder(entry)(bands=bands, channels=channels, **chosen), entry.least)
+    inner = _builder(entry)(bands=bands, channels=channels, **entry.keywords, **chosen)
+    return AnySize(inner, entry.least, entry.stride)
+
+
+def build_critic(entry: NetworkEntry, bands: int) -> nn.Module:
+    """Build a critic of `sat2map.networks.CRITICS` for the bands of image and map together."""
+    critic: nn.Module = _builder(entry)(bands, **entry.keywords)
+    return critic
 
 
 def smp_name(encoder: str) -> str:

@@ -1,4 +1,4 @@
-"""What runs a network over windows: the same probabilities from the same model.
+"""What runs a network over windows: the same scores, activated, from the same model.
 
 A runtime is opened for a fixed shape of its batches, so that the result of a window does not depend on its company.
 It takes pixels as they are in the scene: scaling them is its work, in the graph or on the device.
@@ -56,7 +56,7 @@ class Runtime(Protocol):
         """Start a step on pixels of the shape and type it was opened for, and which of them are valid.
 
         Returns:
-            What waits for probabilities `(N, K, H, W)` float32. They may be written to, and stand until `ahead` more
+            What waits for what `Output.activate` gives `(N, K, H, W)` float32. It may be written to, and stands until `ahead` more
             steps were started after the one that follows.
         """
         ...

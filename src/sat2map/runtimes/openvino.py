@@ -22,7 +22,7 @@ SCALED_IN_GRAPH = "uint8"
 
 @dataclass(frozen=True)
 class OpenvinoRuntime:
-    """A compiled graph with several requests in turn; scaling and soft-max are part of it."""
+    """A compiled graph with several requests in turn; scaling and activation are part of it."""
 
     inputs: Inputs
     requests: Any
@@ -43,8 +43,8 @@ class OpenvinoRuntime:
 
         def result() -> np.ndarray:
             request.wait()
-            probabilities: np.ndarray = request.get_output_tensor(0).data
-            return probabilities
+            activated: np.ndarray = request.get_output_tensor(0).data
+            return activated
 
         return result
 

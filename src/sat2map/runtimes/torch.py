@@ -16,6 +16,7 @@ from sat2map.errors import ModelError
 from sat2map.mapmodel import Architecture, MapModel
 from sat2map.networks import build_network
 from sat2map.networks.anysize import at_scale
+from sat2map.outputs import Output
 
 GPU_BATCH = 4
 """Windows in a step on a GPU: enough to keep it busy, little enough for its memory."""
@@ -26,6 +27,7 @@ class TorchRuntime:
     """A network on a device, which scales the pixels too."""
 
     network: torch.nn.Module
+    output: Output
     place: Place
     mean: torch.Tensor = field(repr=False)
     factor: torch.Tensor = field(repr=False)
@@ -41,8 +43,7 @@ class TorchRuntime:
         x_NCHW = torch.where(valid[:, None], scaled, 0.0).contiguous(memory_format=torch.channels_last)
         with self.place.autocast():
             scores_NKHW = self.network(x_NCHW)
-        probabilities_NKHW = scores_NKHW.float().softmax(dim=1)
-        return self._coming(probabilities_NKHW)
+        return self._coming(self.output.activate(scores_NKHW.float()))
 
     def _sent(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array.astype(_LARGER.get(array.dtype.name, array.dtype), copy=False))
@@ -88,7 +89,9 @@ def open_torch(model: MapModel, batch: int | None = None, precision: str = "auto
     mean, factor = (torch.from_numpy(constant).to(place.device) for constant in model.inputs.constants)
     on_gpu = place.device.type != "cpu"
     description = f"PyTorch on {place.device.type} in {place.precision}"
-    return TorchRuntime(network, place, mean, factor, batch or (GPU_BATCH if on_gpu else 1), int(on_gpu), description)
+    return TorchRuntime(
+        network, model.output, place, mean, factor, batch or (GPU_BATCH if on_gpu else 1), int(on_gpu), description
+    )
 
 
 def build(made: Architecture, *, bands: int, channels: int, encoder_weights: str = "none") -> torch.nn.Module:

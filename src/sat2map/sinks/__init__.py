@@ -14,11 +14,11 @@ from odc.geo.geobox import GeoBox
 from sat2map.errors import OutputError
 from sat2map.legend import Legend
 from sat2map.sinks.base import Format, Sink
-from sat2map.sinks.content import ClassMap, Content, Scores
+from sat2map.sinks.content import ClassMap, Colours, Content, Scores
 from sat2map.sinks.files import Part, check_destination, part_folder
 from sat2map.sinks.geotiff import write_geotiff
 from sat2map.sinks.names import read_map_legend
-from sat2map.sinks.png import MOST_PIXELS, write_png
+from sat2map.sinks.png import MOST_BYTES, write_png
 
 __all__ = [
     "SCORES",
@@ -26,6 +26,7 @@ __all__ = [
     "Part",
     "Sink",
     "check_destination",
+    "open_picture",
     "open_scores",
     "open_sink",
     "part_folder",
@@ -35,7 +36,7 @@ __all__ = [
 SINKS = {
     ".tif": Format(write_geotiff),
     ".tiff": Format(write_geotiff),
-    ".png": Format(write_png, MOST_PIXELS),
+    ".png": Format(write_png, MOST_BYTES),
 }
 """How a map whose name has this suffix is written."""
 
@@ -100,6 +101,31 @@ def open_scores(
     return _open(path, geobox, Scores(tuple(names)), SCORES, noted, job, overwrite, grid)
 
 
+def open_picture(
+    path: Path | str,
+    geobox: GeoBox,
+    *,
+    tags: Mapping[str, str] | None = None,
+    job: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    grid: GeoBox | None = None,
+) -> Sink:
+    """Open a picture for writing: red, green, blue and an alpha, which is 0 where there is no data and 255 elsewhere.
+
+    Args:
+        path: The destination; its suffix says which kind of file.
+        geobox: See `open_sink`.
+        tags: See `open_sink`.
+        job: See `open_sink`.
+        overwrite: See `open_sink`.
+        grid: See `open_sink`.
+
+    Raises:
+        OutputError: As `open_sink`.
+    """
+    return _open(path, geobox, Colours(), tuple(SINKS), tags or {}, job, overwrite, grid)
+
+
 def _open(
     path: Path | str,
     geobox: GeoBox,
@@ -113,9 +139,9 @@ def _open(
     path = check_destination(path, suffixes, overwrite=True)
     kind = SINKS[path.suffix.lower()]
     height, width = (geobox if grid is None else grid).shape
-    if kind.most_pixels is not None and height * width > kind.most_pixels:
+    if kind.most_bytes is not None and height * width * len(content.bands) > kind.most_bytes:
         raise OutputError(
             f"A map of {width} x {height} pixels is too large for a {path.suffix[1:].upper()}, which holds up to "
-            f"{kind.most_pixels:,} pixels. Name a file that ends in .tif."
+            f"{kind.most_bytes // len(content.bands):,} pixels. Name a file that ends in .tif."
         )
     return Sink(path, geobox, content, kind, tags=tags, job=job, overwrite=overwrite, grid=grid)

@@ -54,8 +54,8 @@ class Numbers:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """How many pixels of the first band hold each number, `(256,)` int64."""
-        return self.raw.counts()
+        """How many pixels hold each number in the band that is counted, `(256,)` int64."""
+        return self.raw.counts(self.content.counted)
 
     def vrt(self, overviews: tuple[Path, ...] = ()) -> Path:
         """Return a VRT of all this."""
@@ -68,11 +68,11 @@ class Format(NamedTuple):
 
     Args:
         write: Writes it to a path, and what belongs beside it.
-        most_pixels: How many pixels it can have; None if there is no limit.
+        most_bytes: How many pixels it can have, times bands; None if there is no limit.
     """
 
     write: Callable[[Numbers, Path], None]
-    most_pixels: int | None = None
+    most_bytes: int | None = None
 
 
 class Sink:
@@ -83,7 +83,8 @@ class Sink:
     what is done stays too, and a sink of the same job goes on with it.
 
     Attributes:
-        counts: Once it is closed, how many pixels of a class map have each class `(classes + 1,)`; the last have none.
+        counts: Once it is closed, how many pixels of a class map have each class `(classes + 1,)`, the last have none;
+            how many of a picture are drawn and how many are clear `(2,)`.
 
     Args:
         path: The destination.
@@ -121,7 +122,7 @@ class Sink:
         self._done: set[Window] = set()
         self.counts = np.zeros(0, np.int64)
         with told(path):
-            self._part = Part(path, (*(path.name + end for end in COMPANIONS), path.with_suffix(".pgw").name))
+            self._part = Part(path, _companions(path))
         self._raw = RawFile(self._part.folder / "values.raw", len(content.bands), self.shape)
         facts = {**(job or {}), "version": version, **content.facts, **_place(geobox)}
         self._journal = None if job is None else Journal(self._part.folder, facts)
@@ -142,8 +143,8 @@ class Sink:
 
         Args:
             window: Where.
-            block: Class ids `(height, width)`, or scores `(bands, height, width)` from 0 to 254; `IGNORED` where there
-                is no data.
+            block: Class ids `(height, width)`, or scores `(bands, height, width)` from 0 to 254, `IGNORED` where there
+                is no data; or red, green, blue and alpha `(4, height, width)`, 0 where there is no data.
 
         Raises:
             OutputError: The disk is full or gone.
@@ -223,11 +224,12 @@ class Sink:
     def _finish(self) -> None:
         """Leave the finished file, and what belongs beside it, in the part folder."""
         for window in gaps(self._done, self.shape):
-            self._raw.fill(window)
+            self._raw.fill(window, self.content.nothing)
         with scratch(self._part.folder / "finishing") as folder:
             numbers = Numbers(self._raw, self.content, self.geobox, self.tags, folder)
             if self._grid != self.geobox:
-                raw = regrid(numbers.vrt(), self.geobox, self._grid, folder / "regridded.raw")
+                made = folder / "regridded.raw"
+                raw = regrid(numbers.vrt(), self.geobox, self._grid, made, self.content.nothing)
                 numbers = replace(numbers, raw=raw, geobox=self._grid)
             self._kind.write(numbers, self._part.file())
             self.counts = self.content.counts(numbers.counts)
@@ -255,6 +257,12 @@ def told(path: Path) -> Iterator[None]:
         raise
     except (RasterioError, OSError) as error:
         raise OutputError(f"{path} cannot be written: {reason(error)}. Is there room on the disk?") from error
+
+
+def _companions(path: Path) -> tuple[str, ...]:
+    """Return names of what may lie beside an older map; a style only if that is there, for other endings share it."""
+    style = (path.with_suffix(".qml").name,) if path.exists() else ()
+    return *(path.name + end for end in COMPANIONS), path.with_suffix(".pgw").name, *style
 
 
 def _place(geobox: GeoBox) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the pixels of a map mean: classes of a legend, or scores from 0 to 1."""
+"""What the pixels of a map mean: classes of a legend, scores from 0 to 1, or colours."""
 
 from __future__ import annotations
 
@@ -6,21 +6,32 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from odc.geo.crs import CRS
 
 from sat2map.errors import OutputError
 from sat2map.legend import IGNORED, Legend
-from sat2map.sinks.names import describe, legend_tag
+from sat2map.sinks.names import describe, describe_place, legend_tag
 from sat2map.sinks.overviews import pyramid
 from sat2map.sinks.raw import RawFile
 from sat2map.sinks.style import qgis_style
 
 
 class Content(ABC):
-    """The meaning of a map's numbers, which are uint8 with `IGNORED` for nodata."""
+    """The meaning of a map's numbers, which are uint8.
+
+    Attributes:
+        nothing: What stands in all bands where there is no data.
+        counted: The band whose numbers are counted.
+        interpretation: What the bands are, in GDAL's names of colour interpretations; the files have a nodata value
+            unless one is "Alpha".
+    """
+
+    nothing: ClassVar[int] = IGNORED
+    counted: ClassVar[int] = 0
+    interpretation: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
@@ -51,7 +62,7 @@ class Content(ABC):
         return iter(())
 
     def counts(self, numbers: np.ndarray) -> np.ndarray:
-        """Return how many pixels have each class, from how many hold each number `(256,)`; the last have none."""
+        """Return how many pixels there are of each sort, from how many hold each number `(256,)`; nodata comes last."""
         return np.zeros(0, np.int64)
 
     @abstractmethod
@@ -68,6 +79,8 @@ class ClassMap(Content):
     """
 
     legend: Legend
+
+    interpretation = ("Palette",)
 
     def __post_init__(self) -> None:
         for c in self.legend.classes:
@@ -139,3 +152,35 @@ class Scores(Content):
 
     def beside(self, path: Path, counts: np.ndarray, crs: CRS | None = None) -> None:
         """Write nothing: the names stand in the file."""
+
+
+@dataclass(frozen=True)
+class Colours(Content):
+    """Colours with an alpha: 255 where the picture is drawn; where it is clear, all bands are 0."""
+
+    nothing = 0
+    counted = 3
+    interpretation = ("Red", "Green", "Blue", "Alpha")
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Red, green, blue, alpha."""
+        return tuple(name.lower() for name in self.interpretation)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The bands."""
+        return {"bands": list(self.bands)}
+
+    def encode(self, block: np.ndarray) -> np.ndarray:
+        """Take colours `(4, h, w)` uint8."""
+        return block
+
+    def counts(self, numbers: np.ndarray) -> np.ndarray:
+        """Count what is drawn and what is clear, `(2,)`."""
+        return np.array([numbers[1:].sum(), numbers[0]])
+
+    def beside(self, path: Path, counts: np.ndarray, crs: CRS | None = None) -> None:
+        """Write the CRS for GDAL, if the file itself cannot hold it."""
+        if crs is not None:
+            path.with_name(f"{path.name}.aux.xml").write_text(describe_place(crs), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Maps as cloud-optimised GeoTIFF with overviews; class maps with a colour table and class names."""
+"""Maps as cloud-optimised GeoTIFF with overviews; class maps with a colour table and class names, pictures in RGBA."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CACHE = 256 << 20
 
 
 def write_geotiff(numbers: Numbers, path: Path) -> None:
-    """Write a map as GeoTIFF; the classes' overviews are most frequent classes, those of scores are averages."""
+    """Write a map as GeoTIFF; overviews of classes are the most frequent, others averages of what has data."""
     levels = numbers.content.overviews(numbers.raw, numbers.folder, BLOCK)
     overviews = tuple(write_vrt(raw.path.with_suffix(".vrt"), raw, numbers.content) for raw in levels)
     try:

@@ -40,15 +40,29 @@ def describe(legend: Legend, counts: np.ndarray, crs: CRS | None = None) -> str:
         counts: How many pixels hold each number, `(256,)`.
         crs: The CRS, if the map's file itself cannot hold it.
     """
-    root = Xml.Element("PAMDataset")
-    if crs is not None:
-        Xml.SubElement(root, "SRS").text = crs.to_wkt()
+    root = _dataset(crs)
     band = Xml.SubElement(root, "PAMRasterBand", band="1")
     categories = Xml.SubElement(band, "CategoryNames")
     names = {c.value: c.name for c in legend.classes}
     for value in range(max(names, default=-1) + 1):
         Xml.SubElement(categories, "Category").text = names.get(value, "")
     band.append(_attribute_table(legend, counts))
+    return _text(root)
+
+
+def describe_place(crs: CRS) -> str:
+    """Return the text of an `.aux.xml` with nothing but a CRS."""
+    return _text(_dataset(crs))
+
+
+def _dataset(crs: CRS | None) -> Xml.Element:
+    root = Xml.Element("PAMDataset")
+    if crs is not None:
+        Xml.SubElement(root, "SRS").text = crs.to_wkt()
+    return root
+
+
+def _text(root: Xml.Element) -> str:
     Xml.indent(root)
     return Xml.tostring(root, encoding="unicode") + "\n"
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sat2map.legend import IGNORED
 from sat2map.tiling import Window
 
 STRIP = 1 << 24
@@ -62,12 +61,12 @@ class RawFile:
             for row, line in enumerate(values):
                 self._put(start + row * width, line)
 
-    def fill(self, window: Window) -> None:
-        """Write nodata into a window."""
+    def fill(self, window: Window, number: int) -> None:
+        """Write one number into a window of all bands."""
         rows = max(STRIP // max(window.width, 1), 1)
         for row in range(window.row, window.bottom, rows):
             part = window._replace(row=row, height=min(rows, window.bottom - row))
-            self.write(part, np.full((self.bands, *part.shape), IGNORED, np.uint8))
+            self.write(part, np.full((self.bands, *part.shape), number, np.uint8))
 
     def sync(self) -> None:
         """Wait until everything written would survive a power cut."""
@@ -79,18 +78,19 @@ class RawFile:
             self._file.close()
             del self.__dict__["_file"]
 
-    def strips(self) -> Iterator[np.ndarray]:
-        """Yield the rows of the first band in strips `(h, w)`, from top to bottom; each but the last is even."""
+    def strips(self, band: int = 0) -> Iterator[np.ndarray]:
+        """Yield the rows of a band in strips `(h, w)`, from top to bottom; each but the last is even."""
         height, width = self.shape
         rows = max(STRIP // width // 2 * 2, 2)
         for row in range(0, height, rows):
             count = min(rows, height - row)
-            yield np.fromfile(self.path, np.uint8, count * width, offset=row * width).reshape(count, width)
+            offset = (band * height + row) * width
+            yield np.fromfile(self.path, np.uint8, count * width, offset=offset).reshape(count, width)
 
-    def counts(self) -> np.ndarray:
-        """Return how many pixels of the first band hold each number, `(256,)` int64."""
+    def counts(self, band: int = 0) -> np.ndarray:
+        """Return how many pixels of a band hold each number, `(256,)` int64."""
         counts = np.zeros(256, np.int64)
-        for strip in self.strips():
+        for strip in self.strips(band):
             counts += Image.fromarray(strip).histogram()
         return counts
 

@@ -10,7 +10,6 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window as GdalWindow
 
-from sat2map.legend import IGNORED
 from sat2map.scenes import Scene, warp
 from sat2map.sinks.raw import RawFile
 from sat2map.tiling import Window, grid, whole
@@ -24,21 +23,25 @@ class _Numbers(Scene):
     """The numbers of a VRT, nodata included; unlike other scenes it lets go of its file."""
 
     file: rasterio.DatasetReader
+    nothing: int
 
     @property
     def fill(self) -> int:
-        return IGNORED
+        return self.nothing
 
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         area = GdalWindow(window.col, window.row, window.width, window.height)
         return self.file.read([b + 1 for b in bands], window=area), np.ones(window.shape, bool)
 
 
-def regrid(vrt: Path, source: GeoBox, target: GeoBox, path: Path) -> RawFile:
-    """Write to `path` the numbers that a VRT, whose place is `source`, has under the centres of `target`'s pixels."""
+def regrid(vrt: Path, source: GeoBox, target: GeoBox, path: Path, nothing: int) -> RawFile:
+    """Write to `path` the numbers that a VRT, whose place is `source`, has under the centres of `target`'s pixels.
+
+    Where it has none there is `nothing`.
+    """
     with rasterio.open(vrt) as file:
         bands = tuple(map(str, file.indexes))
-        scene = warp(_Numbers(str(vrt), source, bands, "uint8", file), target, nearest=True)
+        scene = warp(_Numbers(str(vrt), source, bands, "uint8", file, nothing), target, nearest=True)
         made = RawFile(path, len(bands), scene.shape)
         made.create()
         for window in grid(whole(made.shape), BLOCK):

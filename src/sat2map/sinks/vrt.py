@@ -42,9 +42,9 @@ def write_vrt(
     metadata = Xml.SubElement(root, "Metadata")
     for key, text in (tags or {}).items():
         Xml.SubElement(metadata, "MDI", key=key).text = text
-    for index, name in enumerate(content.bands):
+    for index in range(len(content.bands)):
         band = Xml.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(index + 1), subClass="VRTRawRasterBand")
-        _fill_band(band, name, content)
+        _fill_band(band, index, content)
         file = Xml.SubElement(band, "SourceFilename", relativeToVRT="1")
         file.text = raw.path.relative_to(path.parent).as_posix()
         for tag, number in (("ImageOffset", index * height * width), ("PixelOffset", 1), ("LineOffset", width)):
@@ -56,13 +56,15 @@ def write_vrt(
     return path
 
 
-def _fill_band(band: Xml.Element, name: str, content: Content) -> None:
+def _fill_band(band: Xml.Element, index: int, content: Content) -> None:
     """Write what GDAL shall know of a band besides its pixels."""
-    if name:
+    if name := content.bands[index]:
         Xml.SubElement(band, "Description").text = name
-    Xml.SubElement(band, "NoDataValue").text = str(IGNORED)
+    if "Alpha" not in content.interpretation:
+        Xml.SubElement(band, "NoDataValue").text = str(content.nothing)
+    if content.interpretation:
+        Xml.SubElement(band, "ColorInterp").text = content.interpretation[index]
     if content.colours:
-        Xml.SubElement(band, "ColorInterp").text = "Palette"
         table = Xml.SubElement(band, "ColorTable")
         for value in range(IGNORED + 1):
             colour = content.colours.get(value, (0, 0, 0, 255))

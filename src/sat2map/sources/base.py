@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sat2map.labels import Shapes
-from sat2map.legend import Legend
+from sat2map.legend import NO_LEGEND, Legend
 from sat2map.scenes import Scene
 
 
@@ -80,6 +80,7 @@ class Source:
         pairs: Images with their truth, sorted by name.
         legend: The classes; empty for pictures.
         counts: Labelled pixels by pair and class, `(pairs, classes)` int64.
+        colours: What the colours of pictures mean, if that is known; empty if not.
         findings: What was noticed on opening.
     """
 
@@ -89,6 +90,7 @@ class Source:
     pairs: tuple[Pair, ...]
     legend: Legend
     counts: np.ndarray = field(repr=False)
+    colours: Legend = NO_LEGEND
     findings: tuple[Finding, ...] = ()
 
     @property

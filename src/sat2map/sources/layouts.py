@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import shapely
@@ -114,6 +115,7 @@ def _side_by_side(files: Files, options: ReadOptions) -> Laid:
         height, width = picture.shape
         if width % 2 == 0:
             halves = [crop(picture, Window(0, side * width // 2, height, width // 2)) for side in (0, 1)]
+            halves[1] = replace(halves[1], geobox=halves[0].geobox)  # a picture's place is that of its first half
             image, target = reversed(halves) if options.reverse else halves
             pairs.append(_mask_pair(files.root, file, image, target))
     return pairs, findings

@@ -108,11 +108,11 @@ def _does_not_fit(held: Histogram, given: Legend, colours: bool, share: float) -
 
 def _unknown(held: Histogram, legend: Legend, colours: bool) -> list[Finding]:
     known = {legend_key(c, colours) for c in legend.classes + legend.ignored}
-    unknown = [(v, n) for v, n in held.most_common() if v not in known]
+    unknown, total = [(v, n) for v, n in held.most_common() if v not in known], held.total()
     if not unknown:
         return []
-    shares = listed([f"{_text(v, colours)} {n / held.total():.2%}" for v, n in unknown])
-    share = sum(n for _, n in unknown) / held.total()
+    shares = listed([f"{_text(v, colours)} {n / total:.2%}" for v, n in unknown])
+    share = sum(n for _, n in unknown) / total
     what = "colours" if colours else "numbers"
     text = f"{share:.2%} of the masks' pixels have {what} the legend does not know and count as unlabelled: {shares}."
     return [Finding("warning", f"unknown-{what}", text)]
@@ -120,7 +120,8 @@ def _unknown(held: Histogram, legend: Legend, colours: bool) -> list[Finding]:
 
 def _discovered(held: Histogram, given: Legend | None, colours: bool) -> tuple[Legend, list[Finding]]:
     """Make a legend of what the masks hold; names of the user's legend are kept where they fit."""
-    values = sorted(v for v, n in held.items() if n >= RARE * held.total())
+    least = RARE * held.total()
+    values = sorted(v for v, n in held.items() if n >= least)
     findings = []
     if not colours and len(values) > 2 and values[-1] == IGNORED:
         values.pop()
@@ -128,7 +129,7 @@ def _discovered(held: Histogram, given: Legend | None, colours: bool) -> tuple[L
     if not values or len(values) > MOST:
         raise SourceError(
             f"The masks hold {len(held)} different {'colours' if colours else 'numbers'}: {_too(values)} for classes. "
-            "If they are map pictures, lay them out side by side; if they were saved as JPEG, save them as PNG."
+            "If they are map pictures, say --output picture; if they are masks that were saved as JPEG, save them as PNG."
         )
     named = {legend_key(c, colours): c for c in given.classes + given.ignored} if given else {}
     classes = []

@@ -49,8 +49,9 @@ def keep_named_nodata(mask: Scene, given: Legend | None) -> Scene:
 
 def are_pictures(held: Histogram) -> bool:
     """Tell whether what masks hold are map pictures, not classes: more than a few dozen common colours."""
-    common = [n for n in held.values() if n >= RARE * held.total()]
-    return len(common) > MOST or sum(common) < 0.5 * held.total()
+    total = held.total()
+    common = [n for n in held.values() if n >= RARE * total]
+    return len(common) > MOST or sum(common) < 0.5 * total
 
 
 def legend_key(c: MapClass, colours: bool) -> int:

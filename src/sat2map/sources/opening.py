@@ -12,7 +12,7 @@ import numpy as np
 
 from sat2map.errors import SceneError, SourceError
 from sat2map.labels import VECTOR_SUFFIXES, footprint, has_colours, mask_labels, vector_labels
-from sat2map.legend import IGNORED, Legend, legend_of, read_legend
+from sat2map.legend import IGNORED, NO_LEGEND, Legend, legend_of, read_legend
 from sat2map.options import ReadOptions
 from sat2map.progress import track_map
 from sat2map.raster import is_georeferenced, pixel_size
@@ -57,7 +57,7 @@ def open_source(path: Path | str, options: ReadOptions | None = None) -> Source:
     legend = read.legend.for_maps()
     counts = np.array(track_map(lambda p: class_counts(p.target, len(legend)), pairs, "Counting classes"))
     findings += [*read.findings, *_absent(legend, counts)]
-    return Source(str(path), layout, read.output, pairs, legend, counts, tuple(findings))
+    return Source(str(path), layout, read.output, pairs, legend, counts, read.colours, tuple(findings))
 
 
 def _guess(files: Files, options: ReadOptions) -> str:
@@ -80,7 +80,8 @@ def _guess(files: Files, options: ReadOptions) -> str:
         return "side-by-side"
     raise SourceError(
         f"{files.root} has {len(files.images)} images, but no labels. Put masks in a folder 'masks' beside 'images', "
-        "put one vector file beside the images, or name the labels with --labels."
+        "put one vector file beside the images, or name the labels with --labels. If image and map lie side by side in "
+        "each picture, say --layout side-by-side."
     )
 
 
@@ -171,11 +172,15 @@ def _given_legend(files: Files, options: ReadOptions) -> Legend | None:
 
 @dataclass(frozen=True)
 class _Read:
-    """Images with their labels as these are to be read; the legend has the numbers of the masks."""
+    """Images with their labels as these are to be read; the legend has the numbers of the masks.
+
+    Pictures have no legend, but `colours` says what theirs mean, if that is known.
+    """
 
     unread: tuple[Unread, ...]
     legend: Legend
     findings: tuple[Finding, ...] = ()
+    colours: Legend = NO_LEGEND
 
     @property
     def output(self) -> Literal["classes", "picture"]:
@@ -188,7 +193,7 @@ def _read(unread: Sequence[Unread], layout: str, given: Legend | None, options: 
         return _Read(tuple(unread), _shapes_legend(unread[0], given, options))
     masks = [keep_named_nodata(u.mask, given) for u in unread if u.mask is not None]
     if _wants_pictures(masks, layout, given, options):
-        return _Read(tuple(unread), Legend(()))
+        return _pictures(unread, given, options)
     held = track_map(histogram, masks, "Reading masks")
     settled = settle(masks, held, given)
     fitted = fit_legend(settled.held, given, colours=settled.colours, ignore=options.ignore)
@@ -196,9 +201,33 @@ def _read(unread: Sequence[Unread], layout: str, given: Legend | None, options: 
     return _Read(read, fitted.legend, (*settled.findings, *fitted.findings))
 
 
+def _pictures(unread: Sequence[Unread], given: Legend | None, options: ReadOptions) -> _Read:
+    """Keep the images that have a picture in colours, and find out what its colours mean."""
+    plain = tuple(u.name for u in unread if u.mask is not None and not _is_coloured(u.mask))
+    if len(plain) == len(unread):
+        raise SourceError(
+            "The map pictures have one band, but a picture needs 8-bit red, green and blue. Save them as RGB, or learn "
+            "classes with --output classes."
+        )
+    text = f"{counted(plain, 'map picture')} without 8-bit red, green and blue, left out: {listed(plain)}."
+    findings = (Finding("warning", "no-colours", text, plain),) if plain else ()
+    kept = tuple(u for u in unread if u.name not in plain)
+    drawn = [u.mask for u in kept if u.mask is not None]
+    if are_pictures(sum(map(histogram, drawn[:3]), Counter())):
+        return _Read(kept, NO_LEGEND, findings, given or NO_LEGEND)
+    held = sum(track_map(histogram, drawn, "Reading masks"), Counter())
+    fitted = fit_legend(held, given, colours=True, ignore=options.ignore)
+    told = tuple(f for f in fitted.findings if f.kind in ("known-legend", "discovered-legend", "legend-does-not-fit"))
+    return _Read(kept, NO_LEGEND, (*findings, *told), fitted.legend)
+
+
+def _is_coloured(mask: Scene) -> bool:
+    return has_colours(mask) and mask.dtype == "uint8"
+
+
 def _wants_pictures(masks: Sequence[Scene], layout: str, given: Legend | None, options: ReadOptions) -> bool:
-    if options.truth != "auto":
-        return options.truth == "picture"
+    if options.output != "auto":
+        return options.output == "picture"
     if layout == "side-by-side":
         return True
     first = masks[:3]

@@ -193,6 +193,9 @@ def make_split(source: Source, options: SplitOptions, *, seed: int, patch: int) 
         areas, findings = _divide_pictures(source, how, wanted, seed)
     else:
         areas, findings = _divide_ground(source, how, options, wanted, seed, patch)
+    if wanted["test"] and not any(a.part == "test" for a in areas):  # folders say what belongs to which part
+        text = "No folder is named for a test, so nothing is kept for one. Evaluate with --split val."
+        findings.append(Finding("note", "no-test", text))
     return Split(how, areas), [*_warnings(source, how, areas), *findings]
 
 
@@ -296,11 +299,7 @@ def _divide_pictures(source: Source, how: str, wanted: Requests, seed: int) -> t
 
 
 def _named_groups(wanted: Requests) -> dict[str, Part]:
-    named: dict[str, Part] = {}
-    for part in PARTS[1:]:
-        groups = wanted[part]
-        named |= dict.fromkeys(groups if isinstance(groups, tuple) else (), part)
-    return named
+    return {g: part for part in PARTS[1:] if isinstance(groups := wanted[part], tuple) for g in groups}
 
 
 def _amounts(pixels: Sequence[int] | np.ndarray, counts: np.ndarray) -> np.ndarray:

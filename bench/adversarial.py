@@ -1,0 +1,168 @@
+"""Time of a pix2pix step: this package against plain PyTorch in float32, the same networks, in turn, in one process.
+
+    python bench/adversarial.py --batch 1 --rounds 5 --json out.json
+    python bench/adversarial.py SOURCE --steps 200        # and the losses that equal steps reach
+
+The plain step is what the published implementations do: float32, memory as it comes, transposed convolutions, binary
+cross-entropy + 100 * L1, Adam. Ours is `Adversarial` as `sat2map train` makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+
+from sat2map.devices import choose_place
+from sat2map.learning.losses import PICTURE_LOSSES, parse_loss
+from sat2map.learning.objectives import Adversarial
+from sat2map.learning.recipe import USUAL
+from sat2map.networks import build_network, count_parameters
+from sat2map.networks.critics import PatchCritic
+from sat2map.options import CriticOptions, TrainOptions
+from sat2map.outputs import Picture
+
+SIDE = 256
+
+Pairs = Iterator[tuple[np.ndarray, np.ndarray]]
+Step = Callable[[torch.Tensor, torch.Tensor], float]
+
+
+def plain_step(seed: int) -> Step:
+    """Return pix2pix as it is commonly written; it returns L1."""
+    torch.manual_seed(seed)
+    generator = build_network("pix2pix", bands=3, channels=3)
+    critic = PatchCritic(6)
+    drawing, judging = (torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (generator, critic))
+
+    def told(scores: torch.Tensor, real: bool) -> torch.Tensor:
+        return binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
+
+    def step(x: torch.Tensor, truth: torch.Tensor) -> float:
+        y = truth[:, :3].float() / 127.5 - 1
+        drawn = generator(x).tanh()
+        judging.zero_grad()
+        real, fake = critic(torch.cat([x, y], 1)), critic(torch.cat([x, drawn.detach()], 1))
+        ((told(real, True) + told(fake, False)) / 2).backward()
+        judging.step()
+        critic.requires_grad_(False)
+        drawing.zero_grad()
+        l1 = l1_loss(drawn, y)
+        (told(critic(torch.cat([x, drawn], 1)), True) + 100 * l1).backward()
+        drawing.step()
+        critic.requires_grad_(True)
+        return float(l1)
+
+    return step
+
+
+def our_step(network: str, seed: int) -> Step:
+    """Return a step of this package; it returns L1."""
+    fabric = Fabric(accelerator="cpu", precision=choose_place("cpu", "auto").fabric_precision)
+    torch.manual_seed(seed)
+    generator = build_network(network, bands=3, channels=3).to(memory_format=torch.channels_last)
+    critic = PatchCritic(6).to(memory_format=torch.channels_last)
+    objective = Adversarial(
+        fabric, generator, parse_loss("100*l1", known=PICTURE_LOSSES), USUAL["picture"], 0.0,
+        critic=critic, output=Picture(), options=CriticOptions(adversarial=1),
+    )  # fmt: skip
+    return lambda x, y: float(objective.step(x.contiguous(memory_format=torch.channels_last), y)["loss"]) / 100
+
+
+WAYS: dict[str, Callable[[int], Step]] = {
+    "plain": plain_step,
+    "pix2pix": lambda seed: our_step("pix2pix", seed),
+    "pix2pix-resize": lambda seed: our_step("pix2pix-resize", seed),
+}
+
+
+def random_pairs(batch: int) -> Pairs:
+    rng = np.random.default_rng(0)
+    while True:
+        image = rng.normal(size=(batch, 3, SIDE, SIDE)).astype(np.float32)
+        yield (
+            image,
+            rng.integers(0, 256, (batch, 4, SIDE, SIDE), dtype=np.uint8)
+            | np.array([0, 0, 0, 255], np.uint8)[:, None, None],
+        )
+
+
+def pairs_of(source: Path, batch: int) -> Pairs:
+    """Yield batches as training would."""
+    from sat2map.learning.fitting import plan_run
+    from sat2map.runs import RunFolder
+
+    options = TrainOptions(
+        output="picture", batch=batch, patches="picture", device="cpu", zoom=0, brightness=0, contrast=0
+    )
+    plan = plan_run(source, RunFolder(Path("bench-run")), options)
+    epoch = 0
+    while True:
+        yield from plan.samples.batches(epoch, batch)
+        epoch += 1
+
+
+def timed(batch: int, rounds: int) -> dict[str, float]:
+    """Return the median seconds of a step of each way; they take turns."""
+    steps = {name: make(0) for name, make in WAYS.items()}
+    pairs = random_pairs(batch)
+    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    for i in range(rounds + 1):
+        x, y = (torch.from_numpy(a) for a in next(pairs))
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step(x, y)
+            if i:  # the first one allocates
+                seconds[name].append(time.perf_counter() - began)
+    return {name: median(times) for name, times in seconds.items()}
+
+
+def learnt(source: Path, batch: int, steps: int, seeds: int) -> dict[str, list[float]]:
+    """Return the mean L1 of the last tenth of the steps, of each way and seed, from the same batches."""
+    reached: dict[str, list[float]] = {}
+    for name, make in WAYS.items():
+        for seed in range(seeds):
+            step, pairs = make(seed), pairs_of(source, batch)
+            told = [step(*(torch.from_numpy(a) for a in next(pairs))) for _ in range(steps)]
+            reached.setdefault(name, []).append(float(np.mean(told[-max(steps // 10, 1) :])))
+            print(name, "seed", seed, "L1", f"{reached[name][-1]:.4f}", flush=True)
+    return reached
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    words = parser.parse_args()
+    found: dict[str, object] = {
+        "parameters": count_parameters(build_network("pix2pix", bands=3, channels=3)),
+        "torch": torch.__version__,
+        "machine": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+    for batch in words.batch:
+        seconds = timed(batch, words.rounds)
+        ratios = {name: seconds["plain"] / value for name, value in seconds.items()}
+        found[f"seconds_batch_{batch}"], found[f"ratio_batch_{batch}"] = seconds, ratios
+        print(f"batch {batch}:", ", ".join(f"{n} {s:.3f} s ({ratios[n]:.2f}x)" for n, s in seconds.items()), flush=True)
+    if words.source:
+        found["l1"] = learnt(words.source, words.batch[-1], words.steps, words.seeds)
+    if words.json:
+        words.json.write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""From a model and labelled ground to a folder with a report: what is scored, by which tally, and what goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sat2map.errors import ModelError, OutputError, SourceError
+from sat2map.evaluation.tallies import ClassTally, PictureTally, Tally
+from sat2map.evaluation.telling import Told, overview_of, tell, write_pictures
+from sat2map.fidelity import Metric
+from sat2map.files import record, whole_folder, write_json
+from sat2map.legend import IGNORED, Legend
+from sat2map.mapmodel import MapModel, load_model
+from sat2map.metrics import Scores
+from sat2map.options import EvaluateOptions, ReadOptions, RuntimeOptions, part_of
+from sat2map.outputs import Picture
+from sat2map.patchmetrics import PatchMetrics
+from sat2map.predictor import Predictor, predictors
+from sat2map.progress import track
+from sat2map.reports import write_report
+from sat2map.runs import RunFolder, command
+from sat2map.scenes import Scene
+from sat2map.sources import Finding, Source, open_source
+from sat2map.splits import Area, Split, check_split, read_split
+from sat2map.tiling import grid, whole
+
+BLOCK = 2048
+"""Side in pixels of the blocks in which ground is scored."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Args:
+        scores: Of classes, over all of the ground; None for pictures whose colours have no legend.
+        report: The page.
+        findings: What has to be known with it.
+        metrics: How like their truth pictures are; empty for classes.
+    """
+
+    scores: Scores | None
+    report: Path
+    findings: tuple[Finding, ...]
+    metrics: tuple[Metric, ...] = ()
+
+
+def evaluate(
+    source: Path | str, report: Path | str, *, model: Path | str, overwrite: bool = False, **words: Any
+) -> Evaluation:
+    """Score a model on labelled ground and write a report.
+
+    Args:
+        source: Imagery with labels, or with map pictures.
+        report: The folder to write `metrics.json`, pictures and `report.html` to.
+        model: A model's folder, or that of the run that trained it.
+        overwrite: Whether a report that is there is replaced.
+        words: The fields of `EvaluateOptions`.
+
+    Raises:
+        UserError: Source, model or destination cannot be used; nothing was written.
+    """
+    options = EvaluateOptions(**words)
+    folder = _check_folder(Path(report), overwrite)
+    loaded = load_model(model)
+    opened = open_source(source, _reading(loaded, source, options))
+    areas = _areas(loaded, opened, options.split)
+    tally, findings = _tally(loaded, opened, options)
+    predictor = predictors(loaded, part_of(RuntimeOptions, options))
+    _count(tally, predictor, opened, areas)
+    if not any(tally.scenes.values()):
+        raise SourceError(f"The part {options.split!r} of {source} holds no labelled pixel to score.")
+    said = (*opened.findings, *findings, *tally.findings, *_leaks(loaded, options.split))
+    commands = (str(loaded.provenance["command"]), command("evaluate", (source, report, "--model", model), options))
+    told = Told(loaded, opened, options, tally, overview_of(predictor, opened, tally), said, commands)
+    with whole_folder(folder) as part:
+        write_json(part / "metrics.json", {**tally.to_json(), **_facts(loaded, opened, options)})
+        write_pictures(part, tally)
+        for stale in ("best.png", "worst.png", "confusion.png"):  # an older report may have had what this one lacks
+            (folder / stale).unlink(missing_ok=True)
+        write_report(part, tell(told))
+    return Evaluation(tally.scores, folder / "report.html", said, tuple(tally.metrics))
+
+
+def _check_folder(path: Path, overwrite: bool) -> Path:
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file. Name a folder for the report.")
+    if (path / "metrics.json").exists() and not overwrite:
+        raise OutputError(f"{path} holds a report already. Name another folder, or replace it with --overwrite.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written to: {error.strerror}. Choose another folder.") from None
+    return path
+
+
+def _reading(model: MapModel, source: Path | str, options: EvaluateOptions) -> ReadOptions:
+    """Read as in training, but for the words that are given; another source brings its own labels and legend."""
+    trained = record(ReadOptions, {f.name: model.provenance["options"][f.name] for f in fields(ReadOptions)})
+    if Path(model.provenance["source"]).resolve() != Path(source).resolve():
+        names = ("ignore", "line_width", "rest", "resolution", "resize", "output")
+        trained = ReadOptions(**{name: getattr(trained, name) for name in names})
+    if isinstance(model.output, Picture):
+        trained = replace(trained, output="picture")
+    given = {f.name: getattr(options, f.name) for f in fields(ReadOptions) if getattr(options, f.name) != f.default}
+    return replace(trained, **given)
+
+
+def _areas(model: MapModel, source: Source, part: str) -> tuple[Area, ...]:
+    """Return the ground to be scored: of the split that was written at training, or all there is."""
+    if part == "all":
+        return tuple(Area(pair.name, whole(pair.image.shape), "test") for pair in source.pairs)
+    path = RunFolder(model.folder.parent).split
+    if not path.exists():
+        raise ModelError(f"{model.folder} is not in its run's folder, so its split is not known. Use --split all.")
+    split: Split = read_split(path)
+    try:
+        check_split(split, source)
+    except SourceError as error:
+        raise SourceError(f"{error} For other imagery than that of the training use --split all.") from None
+    areas = split.part(part)
+    if not areas:
+        raise SourceError(f"The model was trained without a part {part!r}. Use --split val, train or all.")
+    return areas
+
+
+def _tally(model: MapModel, source: Source, options: EvaluateOptions) -> tuple[Tally, list[Finding]]:
+    """Return what counts for this kind of model, and what of the source it leaves out.
+
+    Raises:
+        ModelError: The source holds the other kind of truth.
+    """
+    output = model.output
+    if output.kind != source.output:
+        maps = {"classes": "maps classes", "picture": "paints pictures"}[output.kind]
+        holds = {"classes": "classes", "picture": "map pictures"}[source.output]
+        raise ModelError(
+            f"The model {maps}, but the labels of {source.path} were read as {holds}. "
+            f"Read them as the model needs them with --output {output.kind}, or name other labels with --labels."
+        )
+    if isinstance(output, Picture):
+        colours = source.colours if options.legend or not len(output.legend) else output.legend
+        return PictureTally(Picture(colours), PatchMetrics(options.feature_weights)), []
+    to_ids, findings = _match(source.legend, output.legend)
+    return ClassTally(output.legend, to_ids), findings
+
+
+def _match(found: Legend, wanted: Legend) -> tuple[np.ndarray, list[Finding]]:
+    """Return a table `(256,)` from the source's ids to the model's, by class names, and what was left out.
+
+    Raises:
+        ModelError: Not one class has the same name.
+    """
+    ids = {name.casefold(): i for i, name in enumerate(wanted.names)}
+    table = np.full(256, IGNORED, np.uint8)
+    for i, name in enumerate(found.names):
+        table[i] = ids.get(name.casefold(), IGNORED)
+    strange = [name for name in found.names if name.casefold() not in ids]
+    if len(strange) == len(found):
+        raise ModelError(
+            f"The model knows the classes {', '.join(wanted.names)}, but the labels hold {', '.join(found.names)}. "
+            "Give their names and colours with --legend."
+        )
+    if not strange:
+        return table, []
+    text = f"The model does not know {', '.join(strange)}; pixels with these labels are not scored."
+    return table, [Finding("warning", "unknown-classes", text)]
+
+
+def _leaks(model: MapModel, part: str) -> list[Finding]:
+    if model.provenance["split"] == "random":
+        text = "The split was random, patch by patch: the model has seen the neighbours of what it is scored on."
+        return [Finding("warning", "random-split", text)]
+    if part in ("train", "all"):
+        text = f"Scored on the part {part!r}: where the model has learnt from this ground, the scores are too good."
+        return [Finding("warning", "seen-ground", text)]
+    return []
+
+
+def _count(tally: Tally, predictor: Callable[[Scene], Predictor], source: Source, areas: Sequence[Area]) -> None:
+    pairs = {pair.name: pair for pair in source.pairs}
+    blocks = [(pairs[area.pair], window) for area in areas for window in grid(area.window, BLOCK)]
+    for pair, window in track(blocks, "Evaluating", len(blocks)):
+        truth = tally.truth(pair.target.read(window))
+        if truth is not None:
+            tally.add(pair, window, truth, predictor(pair.image).block(pair.image, window))
+
+
+def _facts(model: MapModel, source: Source, options: EvaluateOptions) -> dict[str, Any]:
+    """Return what stands beside the scores in `metrics.json`."""
+    return {
+        "source": source.path,
+        "part": options.split,
+        "split": model.provenance["split"],
+        "model": str(model.folder),
+    }

@@ -1,0 +1,115 @@
+"""What is wrong with a plan, told before any process starts."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from sat2map.devices import choose_place
+from sat2map.errors import BadOption
+from sat2map.learning.plan import Plan
+from sat2map.networks.critics import receptive_field, smallest_side
+from sat2map.networks.norms import has_group_norm, refuse_instance_norm
+from sat2map.options import TrainOptions
+from sat2map.outputs import Classes
+
+log = logging.getLogger(__name__)
+
+DENSE = 0.5
+"""Share of the training ground that must have labels for a critic to see whole maps."""
+
+FEWEST = 256
+"""A class of fewer pixels in the training ground is no class whose looks a critic could learn."""
+
+
+def check_plan(plan: Plan) -> None:
+    """Tell what is wrong with device, loss, network, critic, or the size of patches and batch.
+
+    Raises:
+        UserError: One of them cannot be used.
+    """
+    options = plan.options
+    choose_place(options.device, options.precision)
+    if options.batch % options.devices:
+        raise BadOption(f"A batch of {options.batch} cannot be shared by {options.devices} devices. Choose a multiple.")
+    plan.build_loss()
+    if options.adversarial:
+        _check_critic(plan)
+    with tell_memory(options):
+        network = plan.build_network()
+        refuse_instance_norm(network)
+        if has_group_norm(network):
+            log.warning(
+                "%s normalises groups of channels over each window by itself: neighbouring windows of a map may get "
+                "another tone.", plan.architecture.network,
+            )  # fmt: skip
+        _ = plan.summaries  # one image goes through the network
+        if options.batch == options.devices:
+            _check_lone_patch(plan, network)
+
+
+def _check_lone_patch(plan: Plan, network: torch.nn.Module) -> None:
+    """Refuse a batch of one where a network pools its features to one pixel: nothing is left to normalise over."""
+    size = plan.samples.size
+    try:
+        with torch.no_grad():
+            network.train()(torch.zeros(1, len(plan.inputs.bands), size, size))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise BadOption(
+            f"{plan.architecture.network} cannot learn from one patch at a time: its batch normalisation needs two. "
+            f"Give a --batch of {2 * plan.options.devices} or more, or a larger --size."
+        ) from None
+
+
+def _check_critic(plan: Plan) -> None:
+    """Refuse patches that a critic cannot judge, and labels that are no whole maps."""
+    levels, size = plan.options.critic_levels, plan.samples.size
+    if size < smallest_side(levels):
+        raise BadOption(
+            f"A critic of {levels} levels cannot judge patches of {size} pixels. Give a --size of "
+            f"{smallest_side(levels)} or more."
+        )
+    if isinstance(plan.output, Classes):
+        _check_density(plan, plan.output)
+    log.info("The critic judges patches of %d x %d pixels", receptive_field(levels), receptive_field(levels))
+
+
+def _check_density(plan: Plan, output: Classes) -> None:
+    counts = np.sum([anchor.counts for anchor in plan.samples.anchors], axis=0)
+    share = counts.sum() / sum(area.window.height * area.window.width for area in plan.split.part("train"))
+    if share < DENSE:
+        raise BadOption(
+            f"Only {share:.2%} of the training ground has labels, but a critic compares whole maps: at least "
+            f"{DENSE:.0%} must have. Leave out --adversarial, or label more."
+        )
+    scarce = [f"{name} ({n} pixels)" for name, n in zip(output.legend.names, counts, strict=True) if n < FEWEST]
+    if scarce:
+        raise BadOption(
+            f"The training ground holds too little of {', '.join(scarce)} for a critic to learn how it looks: at least "
+            f"{FEWEST} pixels are needed. Leave out --adversarial, or name these classes with --ignore."
+        )
+
+
+@contextmanager
+def tell_memory(options: TrainOptions) -> Iterator[None]:
+    """Turn a lack of memory into a sentence.
+
+    Raises:
+        BadOption: The memory is too small for the patches.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not re.search(r"out of memory|allocate memory", str(error)):
+            raise
+        raise BadOption(
+            f"The memory does not hold a batch of {options.batch} patches of {options.size} x {options.size} pixels. "
+            "Give a smaller --batch or --size, or a lighter --network."
+        ) from None
