@@ -41,6 +41,7 @@ def fast(monkeypatch) -> None:
     """Take a small critic, and draw no pictures but those of the run above: they take most of the time."""
     monkeypatch.setattr("sat2map.learning.plan.PatchCritic", SMALL)
     monkeypatch.setattr(Journal, "picture", lambda *_: None)
+    monkeypatch.setattr("sat2map.learning.fitting.draw_network", lambda *_, **__: None)
     monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
 
 
@@ -59,6 +60,7 @@ def test_a_run_draws_pictures_and_logs_both_players(run):
     assert model.output.kind == "picture" and model.output.channels == 3
     assert 0 <= model.provenance["tile_mismatch"] < 255 and 0 <= model.provenance["train_eval_disparity"] < 255
     assert "PatchCritic" in (run / "critic.txt").read_text()
+    assert (run / "network.png").exists() and (run / "critic.png").exists()
 
 
 def test_a_map_picture_is_drawn(run, picture_folder, tmp_path):

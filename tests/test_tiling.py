@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ sides = st.integers(1, 90)
 @st.composite
 def tilings(draw):
     size = draw(st.integers(1, 24))
-    return Tiling(size, draw(st.integers(0, size // 2)))
+    return Tiling(size, draw(st.integers(0, size // 2)), draw(st.sampled_from([1, 2, 5, 8])))
 
 
 @st.composite
@@ -27,7 +29,17 @@ def test_cells_cover_a_side_once_and_lie_in_their_windows(tiling, length):
     assert [p for first, end in cells for p in range(first, end)] == list(range(length))
     for i, start in enumerate(axis.starts):
         assert start <= axis.reach(i)[0] and axis.reach(i)[1] <= max(start + axis.size, length)
-        assert start >= 0 and (start + axis.size <= length or len(axis.starts) == 1)
+        assert start >= 0 and (start + axis.size < length + tiling.unit or len(axis.starts) == 1)
+
+
+@given(tilings(), sides)
+def test_windows_start_at_multiples_of_the_unit_and_overlap_enough(tiling, length):
+    axis = tiling.axis(length)
+    if tiling.unit <= tiling.size - tiling.overlap:
+        assert all(start % tiling.unit == 0 for start in axis.starts)
+    gaps = [b - a for a, b in pairwise(axis.starts)]
+    assert all(0 < gap <= tiling.size - tiling.overlap for gap in gaps)
+    assert axis.width == (min(tiling.overlap, *gaps) if gaps else 0)
 
 
 @given(tilings(), sides)
@@ -69,7 +81,7 @@ def test_a_fitted_window_costs_no_more_than_the_plain_one(height, width, unit):
     def cost(tiling):
         return len(tiling.axis(height).starts) * len(tiling.axis(width).starts) * tiling.size**2
 
-    plain = Tiling(768, 64)
+    plain = Tiling(768, 64, unit)
     fitted = plain.fitted((height, width), unit)
     assert fitted.size % unit == 0 and fitted.overlap == 64
     assert cost(fitted) <= cost(plain)

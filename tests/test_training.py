@@ -60,6 +60,7 @@ def short(tmp_path_factory, folder) -> Path:
 def without_pictures(monkeypatch) -> None:
     """Draw no pictures but those of the runs above: they take most of the time."""
     monkeypatch.setattr(Journal, "picture", lambda *_: None)
+    monkeypatch.setattr("sat2map.learning.fitting.draw_network", lambda *_, **__: None)
     monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
 
 
@@ -67,7 +68,7 @@ def test_a_run_folder_holds_everything_about_the_run(run, folder):
     names = {str(f.relative_to(run)) for f in run.rglob("*") if f.is_file() and "tensorboard" not in f.parts}
     checkpoints = {f"checkpoints/{name}.pt" for name in ("best", "last", "epoch_0002", "epoch_0004")}
     model = {f"model/{name}" for name in ("model.json", "weights.safetensors", "graph.xml", "graph.bin")}
-    told = {"call.json", "environment.json", "split.json", "metrics.jsonl", "curves.png", "network.txt"}
+    told = {"call.json", "environment.json", "split.json", "metrics.jsonl", "curves.png", "network.txt", "network.png"}
     assert names == checkpoints | model | told | {f"samples/epoch_{i:04d}.png" for i in range(1, 5)}
     assert len(list((run / "tensorboard").glob("events*"))) == 1
     assert json.loads((run / "call.json").read_text())["source"] == str(folder)

@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
 def without_pictures(monkeypatch):
     """Draw no pictures: they take most of the time."""
     monkeypatch.setattr(Journal, "picture", lambda *_: None)
+    monkeypatch.setattr("sat2map.learning.fitting.draw_network", lambda *_, **__: None)
     monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
 
 

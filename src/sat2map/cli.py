@@ -294,27 +294,41 @@ def demo(
 
 
 @app.command
-def networks(name: str | None = None, /, *, bands: int = 3, encoder: str = "resnet34", size: int = 256) -> None:
-    """List the networks there are, or show the layers of one.
+def networks(
+    name: str | None = None,
+    /,
+    *,
+    bands: int = 3,
+    encoder: str = "resnet34",
+    size: int = 256,
+    picture: Path | None = None,
+) -> None:
+    """List the networks and critics there are, or show the layers of one.
 
     Args:
         name: A network of the list.
         bands: Number of bands.
         encoder: Its encoder.
         size: Side of the image in pixels for which shapes are shown.
+        picture: Also draw it: .png.
     """
     from rich.table import Table
 
-    from sat2map.networks import NETWORKS, build_network, network_summary
+    from sat2map.networks import CRITICS, NETWORKS, build_any, draw_network, network_summary
 
     if size < 1:
         raise BadOption(f"--size is {size}; it must be above 0.")
+    if name is None and picture is not None:
+        raise BadOption("--picture draws one network. Name it: sat2map networks NAME --picture FILE.png.")
     if name is not None:
-        network = build_network(name, bands=bands, channels=2, encoder=encoder)
-        print(network_summary(network, bands, size))
+        network, given = build_any(name, bands=bands, channels=3, encoder=encoder)
+        print(network_summary(network, given, size))
+        if picture is not None:
+            draw_network(network, given, size, picture, title=name)
+            _say(f"Picture in {picture}")
         return
     table = Table("Name", "What it is", box=None)
-    for entry in NETWORKS.values():
+    for entry in (*NETWORKS.values(), *CRITICS.values()):
         table.add_row(entry.name, entry.about)
     _console().print(table)
 
@@ -420,12 +434,14 @@ def _print_metrics(metrics: Sequence[Metric]) -> None:
 def _print_scores(scores: Scores) -> None:
     from rich.table import Table
 
-    table = Table("Class", "Precision", "Recall", "IoU", "F1", "Pixels", box=None)
+    table = Table("Class", "Precision", "Recall", "IoU", "F1", "Boundary F1", "Pixels", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for c in scores.classes:
-        table.add_row(c.name, *(_figure(v) for v in (c.precision, c.recall, c.iou, c.f1)), f"{c.pixels:,}")
-    means = (scores.mean_precision, scores.mean_recall, scores.mean_iou, scores.mean_f1)
+        table.add_row(
+            c.name, *(_figure(v) for v in (c.precision, c.recall, c.iou, c.f1, c.boundary_f1)), f"{c.pixels:,}"
+        )
+    means = (scores.mean_precision, scores.mean_recall, scores.mean_iou, scores.mean_f1, scores.mean_boundary_f1)
     table.add_row("mean", *(_figure(v) for v in means), style="bold")
     _console().print(table)
     _say(f"Accuracy {_figure(scores.accuracy)}")

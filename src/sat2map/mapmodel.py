@@ -182,7 +182,7 @@ def _check_facts(model: MapModel, facts: Mapping[str, Any]) -> None:
         "network": isinstance(made.network, str) and isinstance(made.encoder, str),
         "width": made.width is None or _is_count(made.width),
         "scale": 0 < made.scale < math.inf,
-        "tiling": _is_count(tiling.size) and _is_count(tiling.overlap, 0),
+        "tiling": _is_count(tiling.size) and _is_count(tiling.overlap, 0) and _is_count(tiling.unit),
         "unit": model.unit is None or _is_count(model.unit),
         "int8_agreement": model.int8_agreement is None or 0 <= model.int8_agreement <= 1,
         "provenance": isinstance(model.provenance, Mapping),

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sat2map.boundaries import boundary_f1
 from sat2map.legend import IGNORED
 
 
@@ -29,6 +30,7 @@ class ClassScores:
         iou: Intersection over union.
         f1: Harmonic mean of precision and recall.
         pixels: How many pixels of truth are of this class.
+        boundary_f1: F1 of its outlines, if they were compared (`boundaries`).
     """
 
     name: str
@@ -37,6 +39,7 @@ class ClassScores:
     iou: float | None
     f1: float | None
     pixels: int
+    boundary_f1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Scores:
         mean_precision: Mean of the classes' precisions.
         mean_recall: Mean of the classes' recalls (balanced accuracy, if each class is in the truth).
         classes: The scores of each class, in the legend's order.
+        mean_boundary_f1: Mean of the classes' boundary F1, if outlines were compared.
     """
 
     accuracy: float | None
@@ -58,6 +62,7 @@ class Scores:
     mean_precision: float | None
     mean_recall: float | None
     classes: tuple[ClassScores, ...]
+    mean_boundary_f1: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as plain values; what has no score is None, so that the JSON holds no NaN."""
@@ -94,7 +99,7 @@ def unscored(truth_ids: np.ndarray, predicted_ids: np.ndarray) -> int:
     return int(np.count_nonzero((truth_ids != IGNORED) & (predicted_ids == IGNORED)))
 
 
-def scores_of(matrix: np.ndarray, names: Sequence[str]) -> Scores:
+def scores_of(matrix: np.ndarray, names: Sequence[str], boundaries: np.ndarray | None = None) -> Scores:
     """Turn counts into scores.
 
     With TP, FP and FN of a class: precision `TP / (TP + FP)`, recall `TP / (TP + FN)` and F1
@@ -109,10 +114,12 @@ def scores_of(matrix: np.ndarray, names: Sequence[str]) -> Scores:
     Args:
         matrix: Counts `(K, K)`: rows are the truth, columns the prediction.
         names: Names of the K classes.
+        boundaries: Counts of `boundary_counts` `(K, 4)`, if outlines were compared.
     """
     if matrix.shape != (len(names), len(names)):
         raise ValueError(f"Counts {matrix.shape} do not fit {len(names)} class names.")
-    classes = tuple(_class_scores(matrix, i, name) for i, name in enumerate(names))
+    outlines = [None] * len(names) if boundaries is None else [boundary_f1(counts) for counts in boundaries]
+    classes = tuple(_class_scores(matrix, i, name, outlines[i]) for i, name in enumerate(names))
     total = int(matrix.sum())
     return Scores(
         accuracy=int(np.trace(matrix)) / total if total else None,
@@ -121,10 +128,11 @@ def scores_of(matrix: np.ndarray, names: Sequence[str]) -> Scores:
         mean_precision=_mean(c.precision for c in classes),
         mean_recall=_mean(c.recall for c in classes),
         classes=classes,
+        mean_boundary_f1=_mean(outlines),
     )
 
 
-def _class_scores(matrix: np.ndarray, i: int, name: str) -> ClassScores:
+def _class_scores(matrix: np.ndarray, i: int, name: str, outline: float | None) -> ClassScores:
     right, true, mapped = int(matrix[i, i]), int(matrix[i].sum()), int(matrix[:, i].sum())
     if not true and not mapped:
         return ClassScores(name, None, None, None, None, 0)
@@ -135,6 +143,7 @@ def _class_scores(matrix: np.ndarray, i: int, name: str) -> ClassScores:
         iou=right / (true + mapped - right),
         f1=2 * right / (true + mapped),
         pixels=true,
+        boundary_f1=outline,
     )
 
 

@@ -154,7 +154,7 @@ def sample_sheet(
     """
     ratios = [image.shape[0] / image.shape[1] for image, _, _ in rows]
     heading = 0.35 if captions else 0.1
-    figure = _figure(12, sum(3.9 * ratio + heading for ratio in ratios) + 1, layout="compressed")
+    figure = new_figure(12, sum(3.9 * ratio + heading for ratio in ratios) + 1, layout="compressed")
     grid = figure.subplots(len(rows), 3, squeeze=False, height_ratios=ratios)
     for i, (axes, pictures) in enumerate(zip(grid, rows, strict=True)):
         for ax, picture in zip(axes, pictures, strict=True):
@@ -168,7 +168,7 @@ def sample_sheet(
         )  # fmt: skip
     if legend is not None:
         _legend_strip(figure, legend, any(_striped(picture) for row in rows for picture in row[1:]))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def confusion_picture(matrix: np.ndarray, names: Sequence[str], path: Path) -> None:
@@ -182,7 +182,7 @@ def confusion_picture(matrix: np.ndarray, names: Sequence[str], path: Path) -> N
     shares, count = row_shares(matrix), len(names)
     labels = ["\n".join(textwrap.wrap(_plain(name, 44), 22)) for name in names]
     side = max(0.74 * count, 2.2)
-    figure = _figure(side + 2.6, side + 2.2)
+    figure = new_figure(side + 2.6, side + 2.2)
     ax = figure.subplots()
     ax.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="equal")
     for (row, col), share in np.ndenumerate(shares):
@@ -196,7 +196,7 @@ def confusion_picture(matrix: np.ndarray, names: Sequence[str], path: Path) -> N
     ax.spines[:].set_visible(False)
     ax.set_xlabel("mapped as", fontsize=11, fontweight="bold", color=_INK)
     ax.set_ylabel("truth", fontsize=11, fontweight="bold", color=_INK)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _confusion_cell(ax: Axes, row: int, col: int, share: float, pixels: int) -> None:
@@ -239,7 +239,7 @@ def curves(rows: Sequence[Mapping[str, float | None]], path: Path, *, legend: Le
         path: Where to write the PNG.
         legend: Gives the classes their colours.
     """
-    figure = _figure(15, 4.6)
+    figure = new_figure(15, 4.6)
     losses, quality, rate = figure.subplots(1, 3, width_ratios=(1, 1.15, 0.8))
     _panel(losses, "Loss", _unit(rows))
     _line(losses, rows, "train_loss", "training", color="#8A929B")
@@ -258,7 +258,7 @@ def curves(rows: Sequence[Mapping[str, float | None]], path: Path, *, legend: Le
             many = len(ax.lines) > 4
             below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 3} if many else {"loc": "best"}
             ax.legend(fontsize=8.5, frameon=False, labelcolor=_INK, **below)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _class_lines(ax: Axes, rows: Sequence[Mapping[str, float | None]], legend: Legend | None) -> None:
@@ -327,7 +327,7 @@ def map_picture(
     parts = 1 if rgb is None else 2
     rows, cols = (parts, 1) if wide else (1, parts)
     unit = (side / _DPI - 1.2) / max(rows * height, cols * width)
-    figure = _figure(max(cols * width * unit, 4.5), rows * height * unit + 1.0, layout="compressed")
+    figure = new_figure(max(cols * width * unit, 4.5), rows * height * unit + 1.0, layout="compressed")
     axes = figure.subplots(rows, cols, squeeze=False).ravel()
     extent = (0.0, float(width), float(height), 0.0)
     if rgb is not None:
@@ -335,7 +335,7 @@ def map_picture(
     _show(axes[-1], class_picture(shrink(ids, side, photo=False), legend), extent)
     _outline(axes[0], polygons, extent)
     _legend_strip(figure, legend, bool((ids == IGNORED).any()))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _outline(ax: Axes, polygons: Iterable[BaseGeometry], extent: tuple[float, float, float, float]) -> None:
@@ -349,7 +349,7 @@ def _outline(ax: Axes, polygons: Iterable[BaseGeometry], extent: tuple[float, fl
     ax.axis(extent)
 
 
-def _figure(width: float, height: float, *, layout: str = "constrained") -> Figure:
+def new_figure(width: float, height: float, *, layout: str = "constrained") -> Figure:
     """Return an empty figure of this many inches that belongs to no window and to no global list."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -359,7 +359,8 @@ def _figure(width: float, height: float, *, layout: str = "constrained") -> Figu
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, with little around it."""
     with whole_file(path) as part:
         figure.savefig(part, format="png", bbox_inches="tight", pad_inches=0.12)
 

@@ -123,10 +123,10 @@ def _predict(
     target = check_destination(map, SINKS, overwrite=overwrite)
     begun = part_folder(target).exists()  # then what lies beside it was made by the call that is gone on with
     paths = {name: Path(path) for name, path in beside.items() if path is not None}
-    _check_kind(job.model.output, paths)
     for name, path in paths.items():
         check_destination(path, BESIDE[name], overwrite=overwrite or begun)
     _check_distinct(job.path, (map, *paths.values()))
+    _check_kind(job.model.output, paths)
     layers = {name: path for name, path in paths.items() if name in LAYERS}
     job = replace(job, keep=tuple(layers))
 

@@ -118,7 +118,7 @@ class Predictor:
             layer[:, *there] = np.where(valid, np.rint(shown * CERTAIN), IGNORED)
 
     def _computed(self, scene: Scene, windows: Sequence[Window]) -> Iterator[tuple[Raster, np.ndarray]]:
-        """Yield each window's pixels and its activated scores `(K, size, size)`, in order; reading and network ahead."""
+        """Yield each window and its activated scores `(K, size, size)`, in order; reading and network run ahead."""
         bands = self.model.inputs.choose(scene)
         with ThreadPoolExecutor(1) as reader:
             rasters = in_flight(lambda w: reader.submit(scene.read, w, bands).result, windows, READ_AHEAD)
@@ -196,7 +196,8 @@ def choose_tiling(model: MapModel, options: RuntimeOptions, shape: tuple[int, in
     own = model.tiling
     overlap = own.overlap if options.overlap is None else options.overlap
     if options.window is not None:
-        return Tiling(options.window, min(overlap, options.window // 2) if options.overlap is None else overlap)
+        least = min(overlap, options.window // 2) if options.overlap is None else overlap
+        return Tiling(options.window, least, own.unit)
     if model.unit is None or max(shape) <= 2 * own.size or own.size >= LARGE:
         return replace(own, overlap=overlap)
-    return Tiling(LARGE, overlap).fitted(shape, model.unit)
+    return Tiling(LARGE, overlap, own.unit).fitted(shape, model.unit)

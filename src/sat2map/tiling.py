@@ -126,16 +126,21 @@ class Axis:
 class Tiling:
     """The lattice of overlapping model windows over a scene.
 
-    Windows are spread evenly, so that all of them lie inside a scene that is at least one window large. Neighbours
-    are blended across `overlap` pixels by weights that sum to one at each pixel (a partition of unity).
+    Windows are spread evenly, so that they cover the scene with little beyond it. Neighbours are blended across
+    `overlap` pixels by weights that sum to one at each pixel (a partition of unity).
+
+    A network that halves its input sees the same ground alike only if it is shifted by whole units of its deepest
+    level (docs/prediction.md). So windows start at multiples of `unit`; the last reaches beyond the scene by less.
 
     Args:
         size: Side of a window in pixels.
         overlap: Width in pixels of the seam across which neighbours are blended; at most half of `size`.
+        unit: What windows start at multiples of, in pixels, where their size and overlap leave room for that.
     """
 
     size: int = 512
     overlap: int = 64
+    unit: int = 1
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 0 <= self.overlap <= self.size // 2:
@@ -147,7 +152,8 @@ class Tiling:
     def axis(self, length: int) -> Axis:
         """Return the windows along a side of `length` pixels."""
         count = self._count(length)
-        starts = tuple(round(i * (length - self.size) / (count - 1)) for i in range(count)) if count > 1 else (0,)
+        units = -(-max(length - self.size, 0) // self._unit)
+        starts = tuple(i * units // max(count - 1, 1) * self._unit for i in range(count))
         width = min(self.overlap, *(b - a for a, b in pairwise(starts))) if count > 1 else 0
         seams = tuple((a + b + self.size - width) // 2 for a, b in pairwise(starts))
         return Axis(length, self.size, starts, seams, width)
@@ -165,9 +171,13 @@ class Tiling:
                 yield Window(row, col, bottom - row, right - col)
 
     def _count(self, length: int) -> int:
-        if length <= self.size:
-            return 1
-        return -(-(length - self.overlap) // (self.size - self.overlap))
+        """Return how many windows are needed along a side."""
+        step = (self.size - self.overlap) // self._unit * self._unit
+        return 1 + -(-max(length - self.size, 0) // step)
+
+    @property
+    def _unit(self) -> int:
+        return self.unit if self.unit <= self.size - self.overlap else 1
 
 
 def ramp(width: int) -> np.ndarray:

@@ -28,8 +28,8 @@ def train(
         run: The folder to make.
         network: A name of `NETWORKS`, or a module from `(N, bands, H, W)` to scores `(N, K, H, W)`: K classes, or three
             colours, which a tanh follows.
-        loss: A sum such as `dice + 0.5*focal`, or a function of scores and the true map: class ids `(N, H, W)` uint8 (255:
-            ignored), or pictures `(N, 4, H, W)` uint8 with an alpha.
+        loss: A sum such as `dice + 0.5*focal`, or a function of scores and the true map: class ids `(N, H, W)` uint8
+            (255: ignored), or pictures `(N, 4, H, W)` uint8 with an alpha.
         words: The other words of the command: the fields of `TrainOptions`.
 
     Returns:

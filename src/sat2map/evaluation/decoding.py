@@ -9,6 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from sat2map.boundaries import boundary_counts
 from sat2map.fidelity import both_opaque
 from sat2map.legend import IGNORED, Legend, MapClass
 from sat2map.metrics import Scores, confusion, scores_of
@@ -48,12 +49,13 @@ class Decoded:
 
     def __post_init__(self) -> None:
         self.matrix = np.zeros((len(self.legend), len(self.legend)), np.int64)
+        self._boundaries = np.zeros((len(self.legend), 4), np.int64)
         self._far_colours = np.zeros((256 // STEP) ** 3, np.int64)
 
     @property
     def scores(self) -> Scores:
         """IoU and its like of each class."""
-        return scores_of(self.matrix, self.legend.names)
+        return scores_of(self.matrix, self.legend.names, self._boundaries)
 
     @property
     def far_colours(self) -> list[tuple[str, float]]:
@@ -68,6 +70,7 @@ class Decoded:
         nearest, _ = nearest_colours(painted[:3], _colours(self.legend.classes))
         ids[~known | far] = IGNORED
         self.matrix += confusion(ids, nearest, len(self.legend))
+        self._boundaries += boundary_counts(ids, nearest, len(self.legend))
         strange = self._decode(painted)[1] & known
         self.pixels += int(known.sum())
         self.far_truth += int((far & known).sum())

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sat2map.boundaries import boundary_counts
 from sat2map.evaluation.decoding import Decoded
 from sat2map.evaluation.places import PATCH, Place, Places, can_be_shown
 from sat2map.fidelity import Metric, PixelErrors, both_opaque, pixel_errors
@@ -100,6 +101,7 @@ class ClassTally:
         self.legend, self._to_ids = legend, to_ids
         self.places, self.unscored = Places(), 0
         self._matrices: dict[str, np.ndarray] = {}
+        self._boundaries = np.zeros((len(legend), 4), np.int64)
 
     @property
     def scenes(self) -> Mapping[str, int]:
@@ -115,7 +117,7 @@ class ClassTally:
     @property
     def scores(self) -> Scores:
         """The scores of the classes."""
-        return scores_of(self.matrix, self.legend.names)
+        return scores_of(self.matrix, self.legend.names, self._boundaries)
 
     def truth(self, target: Raster) -> np.ndarray | None:
         """Return ids of the model's legend `(H, W)`."""
@@ -126,6 +128,7 @@ class ClassTally:
         """Count a block."""
         counts = confusion(truth, mapped, len(self.legend))
         self._matrices[pair.name] = self._matrices.get(pair.name, 0) + counts
+        self._boundaries += boundary_counts(truth, mapped, len(self.legend))
         self.unscored += unscored(truth, mapped)
         for cell in grid(block, PATCH):
             there = cell.within(block).slices

@@ -28,6 +28,8 @@ from sat2map.learning.plan import Plan
 from sat2map.learning.resolution import choose_scale
 from sat2map.learning.samples import Anchor, Samples, find_anchors
 from sat2map.learning.trainer import Trainer
+from sat2map.networks import draw_network
+from sat2map.networks.critics import receptive_field
 from sat2map.options import ReadOptions, SplitOptions, TrainOptions, part_of
 from sat2map.outputs import Classes, Output, Picture
 from sat2map.runs import RunFolder, begin_run, check_new_run, resume_run
@@ -64,8 +66,7 @@ def fit(
     if not options.resume:  # only now, so that a mistake leaves nothing behind and an older run as it is
         begin_run(path, str(source), options)
     write_json(run.split, plan.split.to_json())
-    for name, text in plan.summaries.items():
-        (run.path / f"{name}.txt").write_text(text + "\n")
+    _tell_networks(plan)
     with tell_memory(options):
         _launch(fabric, plan)
     pack_model(plan)
@@ -109,6 +110,17 @@ def plan_run(
     )
     check_plan(plan)
     return plan
+
+
+def _tell_networks(plan: Plan) -> None:
+    """Write what network and critic are made of, as tables and as drawings."""
+    bands, size, folder = len(plan.inputs.bands), plan.samples.size, plan.run.path
+    for name, text in plan.summaries.items():
+        (folder / f"{name}.txt").write_text(text + "\n")
+    draw_network(plan.build_network(), bands, size, folder / "network.png", title=plan.architecture.network)
+    if critic := plan.build_critic():
+        title = f"critic of {receptive_field(plan.options.critic_levels)} pixels"
+        draw_network(critic, bands + plan.output.channels, size, folder / "critic.png", title=title)
 
 
 def _split(source: Source, run: RunFolder, options: TrainOptions) -> Split:

@@ -26,8 +26,9 @@ def indicators(network: torch.nn.Module, plan: Plan) -> dict[str, float]:
     """
     if not isinstance(plan.output, Picture):
         return {}
-    size = plan.tiling.size
-    area = plan.validation[0]
+    area = max(plan.validation, key=lambda area: min(area.window.height, 2 * area.window.width // 3))
+    room = min(area.window.height, 2 * area.window.width // 3, plan.tiling.size)
+    size = max(room // plan.unit, 1) * plan.unit  # both windows lie on the ground, unless it is small
     image_CHW, _ = plan.samples.read(area, Window(area.window.row, area.window.col, size, size + size // 2))
     x_NCHW = torch.from_numpy(image_CHW)[None]
     left, right = x_NCHW[..., :size], x_NCHW[..., size // 2 :]

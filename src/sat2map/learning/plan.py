@@ -85,7 +85,7 @@ class Plan:
         unit = stride_of(self.architecture.network) * self.scale
         units = max(min(math.ceil(longest / unit), round(WINDOW / unit)), math.ceil(self.samples.size / unit))
         size = round(units * unit)
-        return Tiling(size, size // 4)
+        return Tiling(size, size // 4, self.unit)
 
     def build_network(self) -> torch.nn.Module:
         """Return the network with the weights it starts from; the same ones for the same seed."""

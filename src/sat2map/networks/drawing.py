@@ -15,7 +15,7 @@ from torch import nn
 
 from sat2map.networks import count_parameters
 from sat2map.networks.blocks import Block, trace_blocks
-from sat2map.pictures import _figure, _save, short_count
+from sat2map.pictures import new_figure, save_figure, short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def draw_blocks(network: nn.Module, bands: int, size: int, path: Path, title: st
     boxes = _placed(trace_blocks(network, bands, size))
     width = boxes[-1].x + BESIDE / 2
     height = max(box.bottom for box in boxes) + GAP
-    figure = _figure(width, height + 0.75)
+    figure = new_figure(width, height + 0.75)
     ax = figure.subplots()
     ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
     ax.set_axis_off()
@@ -87,7 +87,7 @@ def draw_blocks(network: nn.Module, bands: int, size: int, path: Path, title: st
             _flow(ax, boxes, source, number)
     for box in boxes:
         _box(ax, box)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _placed(blocks: list[Block]) -> list[_Box]:

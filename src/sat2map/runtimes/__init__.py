@@ -56,8 +56,8 @@ class Runtime(Protocol):
         """Start a step on pixels of the shape and type it was opened for, and which of them are valid.
 
         Returns:
-            What waits for what `Output.activate` gives `(N, K, H, W)` float32. It may be written to, and stands until `ahead` more
-            steps were started after the one that follows.
+            What waits for what `Output.activate` gives `(N, K, H, W)` float32. It may be written to, and stands until
+            `ahead` more steps were started after the one that follows.
         """
         ...
 

@@ -129,7 +129,7 @@ def _discovered(held: Histogram, given: Legend | None, colours: bool) -> tuple[L
     if not values or len(values) > MOST:
         raise SourceError(
             f"The masks hold {len(held)} different {'colours' if colours else 'numbers'}: {_too(values)} for classes. "
-            "If they are map pictures, say --output picture; if they are masks that were saved as JPEG, save them as PNG."
+            "If they are map pictures, say --output picture; if they are masks saved as JPEG, save them as PNG."
         )
     named = {legend_key(c, colours): c for c in given.classes + given.ignored} if given else {}
     classes = []
