@@ -65,7 +65,7 @@ def check(found: dict, expected: dict) -> None:
     for key, value in expected.items():
         if key == "classes":
             for one, other in zip(found[key], value, strict=True):
-                assert one.keys() == {"name", "precision", "recall", "iou", "f1", "pixels"}
+                assert one.keys() == {"name", "precision", "recall", "iou", "f1", "pixels", "boundary_f1"}
                 assert {k: one[k] for k in other} == pytest.approx(other)
         else:
             assert found[key] == pytest.approx(value)

@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from affine import Affine
 import synthetic
 from sat2map import load_model
 from sat2map.fidelity import Metric
+from sat2map.learning.journal import Journal
+from sat2map.networks.critics import PatchCritic
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -33,8 +36,11 @@ def run(script: str, *words: object) -> str:
 
 @pytest.fixture
 def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_net: None) -> Script:
-    """Run a script in this process, where nothing can be downloaded."""
+    """Run a script in this process: nothing can be downloaded, the critic is small, and epochs are not drawn."""
     monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setattr("sat2map.learning.plan.PatchCritic", partial(PatchCritic, width=8))
+    monkeypatch.setattr(Journal, "picture", lambda *_: None)
+    monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
 
     def run_script(script: str, *words: object) -> str:
         monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
@@ -64,9 +70,16 @@ def test_the_landslide_grid(tmp_path: Path) -> None:
     assert "f1" in said
 
 
-def test_pix2pix_on_maps(tmp_path: Path, picture_folder: Path, run_here: Script) -> None:
+def maps(path: Path, size: int) -> Path:
+    """Write side-by-side pictures, two to learn from and two to validate on; there is no folder for a test."""
+    for part in ("train", "val"):
+        synthetic.side_by_side(path / part, count=2, size=size)
+    return path
+
+
+def test_pix2pix_on_maps(tmp_path: Path, run_here: Script) -> None:
     words = ("--width", 2, "--size", 32, "--resize", 36, "--epochs", 2)
-    said = run_here("pix2pix_maps.py", picture_folder, tmp_path / "run", *words)
+    said = run_here("pix2pix_maps.py", maps(tmp_path / "maps", 64), tmp_path / "run", *words)
     assert str(tmp_path / "run") in said
     options = options_of(tmp_path / "run")
     assert (options["resize"], options["size"], options["epochs"], options["width"]) == (36, 32, 2, 2)
@@ -80,14 +93,14 @@ def test_pix2pix_on_maps(tmp_path: Path, picture_folder: Path, run_here: Script)
 def test_pix2pix_is_the_published_one_if_nothing_else_is_said() -> None:
     recipe = runpy.run_path(str(EXAMPLES / "pix2pix_maps.py"))["RECIPE"]
     published = {"resize": 286, "size": 256, "batch": 1, "epochs": 10, "save_every": 2, "lr": 2e-4, "loss": "100*l1"}
+    published |= {"optimizer": "gan-adam", "schedule": "linear", "average": False, "criterion": "bce"}
+    published |= {"patches": "picture", "flip": True, "rotate90": False, "zoom": 0, "brightness": 0, "contrast": 0}
     assert published.items() <= recipe.items()
 
 
 def test_seven_levels_are_measured(tmp_path: Path, run_here: Script) -> None:
-    for part in ("train", "val"):
-        synthetic.side_by_side(tmp_path / "maps" / part, count=2, size=256)
     words = ("--width", 2, "--size", 32, "--resize", 256, "--epochs", 1, "--split", "val")
-    said = run_here("pix2pix_seven_levels.py", tmp_path / "maps", tmp_path / "run", *words).splitlines()
+    said = run_here("pix2pix_seven_levels.py", maps(tmp_path / "maps", 256), tmp_path / "run", *words).splitlines()
     assert load_model(tmp_path / "run").architecture.network == "pix2pix-7"
     told = dict(text.split(": ", 1) for text in said)
     assert list(told) == ["SSIM", "FID", "KID", "Inception Score", "Inception Score, truth"]

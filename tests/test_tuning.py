@@ -92,7 +92,7 @@ def test_words_are_read_by_the_kind_of_their_option():
         ("lr=fast", BadOption, "'fast' is no value for it. Give a number"),
         ("batch=1.5", BadOption, "Give a whole number"),
         ("balance=perhaps", BadOption, "Give yes or no"),
-        ("optimizer=adamx", BadOption, "Give adamw, adam, sgd"),
+        ("optimizer=adamx", BadOption, "Give adamw, adam, gan-adam, sgd"),
         ("lr=-1", BadOption, "must be above 0"),
         ("network=small-unet,unett", UnknownName, "Did you mean 'unet'"),
         ("loss=dice,dise", UnknownName, "Did you mean 'dice'"),

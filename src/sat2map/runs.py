@@ -153,7 +153,8 @@ def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolde
         if f.name not in FREE_ON_RESUME:
             word = f.name.replace("_", "-")
             raise BadOption(
-                f"--{word} {value} differs from the run's {before}; what has begun with one goes on with it."
+                f"--{word} {value} differs from the run's {'own choice' if before is None else before}; "
+                "what has begun with one goes on with it."
             )
         changed[f.name] = value
     return run, TrainOptions(**{**asdict(begun), **changed, "resume": True})

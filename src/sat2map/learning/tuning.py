@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -70,8 +71,15 @@ _KINDS = {int: "a whole number", float: "a number", bool: "yes or no", str: "a w
 
 
 def _parse(name: str, value: str, kind: Any) -> Any:
-    kinds = [k for k in (get_args(kind) or (kind,)) if k in (int, float, bool, str)]
-    for candidate in kinds:
+    """Read a value of an option of this type: one of several words or numbers, or of some types of their own."""
+    given = [k for k in (get_args(kind) or (kind,)) if k is not NoneType]
+    if len(given) == 1 and get_origin(given[0]) is Literal:  # a choice, or none
+        given = list(get_args(given[0]))
+    types = [k for k in given if k in _KINDS]
+    choices = {str(k): k for k in given if k not in _KINDS}
+    if value in choices:
+        return choices[value]
+    for candidate in types:
         try:
             return (
                 {"yes": True, "no": False, "true": True, "false": False}[value]
@@ -80,10 +88,8 @@ def _parse(name: str, value: str, kind: Any) -> Any:
             )
         except (ValueError, KeyError):
             continue
-    if kinds or value not in get_args(kind):
-        allowed = ", ".join(map(str, get_args(kind))) if not kinds else " or ".join(_KINDS[k] for k in kinds)
-        raise BadOption(f"--tune {name}: {value!r} is no value for it. Give {allowed}, such as --tune {name}=A,B.")
-    return value
+    allowed = " or ".join(_KINDS[k] for k in types) if types else ", ".join(choices)
+    raise BadOption(f"--tune {name}: {value!r} is no value for it. Give {allowed}, such as --tune {name}=A,B.")
 
 
 def tune(
