@@ -30,7 +30,15 @@ SMALL = partial(PatchCritic, width=8)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, picture_folder) -> Path:
     """A run against a critic."""
-    words = {"adversarial": 0.05, "save_every": 5, "epochs": 10, "brightness": 0, "contrast": 0, "zoom": 0}
+    words = {
+        "adversarial": 0.05,
+        "save_every": 5,
+        "sample_every": 4,
+        "epochs": 10,
+        "brightness": 0,
+        "contrast": 0,
+        "zoom": 0,
+    }
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sat2map.learning.plan.PatchCritic", SMALL)
         return train(picture_folder, tmp_path_factory.mktemp("runs") / "run", **TINY | words)
@@ -54,7 +62,8 @@ def test_a_run_draws_pictures_and_logs_both_players(run):
     assert {"train_loss", "train_adversarial", "train_critic", "val_l1", "val_psnr"} < rows[-1].keys()
     assert rows[-1]["val_l1"] < 0.6 * rows[0]["val_l1"]
     assert {f.name for f in (run / "checkpoints").iterdir()} >= {"epoch_0005.pt", "epoch_0010.pt"}
-    sheet = np.asarray(Image.open(run / "samples" / "epoch_0001.png"))
+    assert [f.name for f in sorted((run / "samples").iterdir())] == ["epoch_0004.png", "epoch_0008.png"]
+    sheet = np.asarray(Image.open(run / "samples" / "epoch_0008.png"))
     assert len(np.unique(sheet.reshape(-1, sheet.shape[-1]), axis=0)) > 100
     model = load_model(run)
     assert model.output.kind == "picture" and model.output.channels == 3

@@ -191,6 +191,13 @@ def test_curves_are_drawn_in_the_colours_of_the_classes(tmp_path: Path) -> None:
     assert not has_colour(pixels_of(tmp_path / "without.png"), (0, 0, 250), 1)
 
 
+def test_curves_show_the_critic_where_there_is_one(tmp_path: Path) -> None:
+    rows = [{"epoch": e, "train_loss": 1.0, "val_l1": 30 / e, "lr": 1e-3} for e in (1, 2, 3)]
+    curves(rows, tmp_path / "alone.png")
+    curves([{**row, "train_adversarial": 1.0, "train_critic": 0.5} for row in rows], tmp_path / "against.png")
+    assert pixels_of(tmp_path / "against.png").shape[1] > 1.2 * pixels_of(tmp_path / "alone.png").shape[1]
+
+
 @pytest.mark.parametrize(
     "rows",
     [[], [{"lr": 0.0}], [{"step": 3, "val_loss": float("nan")}], [{"epoch": 1, "lr": 1e-3}, {"step": 9, "lr": 1e-4}]],

@@ -21,6 +21,7 @@ from sat2map.errors import ModelError
 from sat2map.files import write_json
 from sat2map.inputs import Inputs
 from sat2map.legend import IGNORED
+from sat2map.networks import NETWORKS
 from sat2map.outputs import Output, Picture, output_from_json
 from sat2map.tiling import Tiling
 
@@ -46,6 +47,12 @@ class Architecture:
     encoder: str = "resnet34"
     width: int | None = None
     scale: float = 1.0
+
+    @property
+    def title(self) -> str:
+        """The network, and its encoder if it has one, for people."""
+        built_on = self.network in NETWORKS and NETWORKS[self.network].encoder
+        return f"{self.network}, encoder {self.encoder}" if built_on else self.network
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ class LearnOptions:
         patience: Stop after this many epochs without gain on validation.
         average: Validate and keep a moving average of the weights.
         save_every: Keep a checkpoint every so many epochs.
+        sample_every: Draw image, truth and prediction of some places every so many epochs.
         seed: Where all random numbers start.
         precision: `auto` takes bf16 where the processor or GPU is made for it.
         device: `auto`, `cpu`, `cuda` or `mps`.
@@ -156,6 +157,7 @@ class LearnOptions:
     patience: int | None = None
     average: bool = True
     save_every: int | None = None
+    sample_every: int = 1
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -175,7 +177,18 @@ class LearnOptions:
 
     def __post_init__(self) -> None:
         check_positive(
-            self, "width", "size", "batch", "epochs", "minutes", "lr", "patience", "save_every", "devices", "workers"
+            self,
+            "width",
+            "size",
+            "batch",
+            "epochs",
+            "minutes",
+            "lr",
+            "patience",
+            "save_every",
+            "sample_every",
+            "devices",
+            "workers",
         )
         if self.scale is not None and not 1 <= self.scale <= 16:
             raise BadOption(f"--scale is {self.scale}; it must be from 1 (every pixel is seen) to 16.")

@@ -13,7 +13,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -34,6 +34,9 @@ NO_DATA = (222, 222, 222)
 
 HATCH = ((232, 232, 232), (196, 196, 196))
 """The two greys of the stripes that mean "no label"."""
+
+Rows: TypeAlias = Sequence[Mapping[str, float | None]]
+"""Rows of `metrics.jsonl`."""
 
 _INK, _FAINT = "#22262B", "#8A929B"
 _DPI = 110
@@ -230,38 +233,59 @@ def short_count(count: int) -> str:
     return str(count)
 
 
-def curves(rows: Sequence[Mapping[str, float | None]], path: Path, *, legend: Legend | None = None) -> None:
-    """Draw how training went: losses, IoU on validation, and the learning rate.
+def curves(rows: Rows, path: Path, *, legend: Legend | None = None) -> None:
+    """Draw how training went: losses, those of a critic, how good the maps of validation are, and the learning rate.
 
     Args:
-        rows: Rows of `metrics.jsonl`: `epoch` (or `step`), `train_loss`, `val_loss`, `val_mean_iou`, `val_accuracy`,
-            `val_iou/<class>`, `lr`. Any of them may be absent from any row.
+        rows: `epoch` (or `step`), `train_loss`, `train_adversarial`, `train_critic`, `val_loss`, `val_mean_iou`,
+            `val_accuracy`, `val_iou/<class>`, `val_l1`, `lr`. Any of them may be absent from any row.
         path: Where to write the PNG.
         legend: Gives the classes their colours.
     """
-    figure = new_figure(15, 4.6)
-    losses, quality, rate = figure.subplots(1, 3, width_ratios=(1, 1.15, 0.8))
-    _panel(losses, "Loss", _unit(rows))
-    _line(losses, rows, "train_loss", "training", color="#8A929B")
-    _line(losses, rows, "val_loss", "validation", color="#1F6FB2", linewidth=2.2)
-    _panel(quality, "On validation", _unit(rows))
-    _class_lines(quality, rows, legend)
-    _line(quality, rows, "val_accuracy", "accuracy", color="#8A929B", linestyle="--")
-    _line(quality, rows, "val_mean_iou", "mean IoU", color=_INK, linewidth=2.6)
-    quality.set_ylim(0, 1)
-    _panel(rate, "Learning rate", _unit(rows))
-    _line(rate, rows, "lr", "learning rate", color="#1F6FB2")
-    if any(lr > 0 for _, lr in _points(rows, "lr")):
-        rate.set_yscale("log")
-    for ax in (losses, quality):
-        if ax.lines:
+    panels = {"Loss": (1.0, _loss_lines), "On validation": (1.15, _quality_lines), "Learning rate": (0.8, _rate_lines)}
+    if _points(rows, "train_critic"):
+        panels["Against the critic"] = (0.9, _critic_lines)
+    figure = new_figure(5 * len(panels), 4.6)
+    axes = figure.subplots(1, len(panels), width_ratios=[width for width, _ in panels.values()])
+    for ax, (title, (_, draw)) in zip(axes, panels.items(), strict=True):
+        _panel(ax, title, _unit(rows))
+        draw(ax, rows, legend)
+        if len(ax.lines) > 1:
             many = len(ax.lines) > 4
             below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 3} if many else {"loc": "best"}
             ax.legend(fontsize=8.5, frameon=False, labelcolor=_INK, **below)
     save_figure(figure, path)
 
 
-def _class_lines(ax: Axes, rows: Sequence[Mapping[str, float | None]], legend: Legend | None) -> None:
+def _loss_lines(ax: Axes, rows: Rows, _: Legend | None) -> None:
+    _line(ax, rows, "train_loss", "training", color="#8A929B")
+    _line(ax, rows, "val_loss", "validation", color="#1F6FB2", linewidth=2.2)
+
+
+def _quality_lines(ax: Axes, rows: Rows, legend: Legend | None) -> None:
+    if _points(rows, "val_l1"):
+        _line(ax, rows, "val_l1", "L1 in grey levels", color=_INK, linewidth=2.6)
+        ax.set_ylabel("L1 in grey levels", fontsize=9.5, color=_INK)
+        ax.set_ylim(bottom=0)
+        return
+    _class_lines(ax, rows, legend)
+    _line(ax, rows, "val_accuracy", "accuracy", color="#8A929B", linestyle="--")
+    _line(ax, rows, "val_mean_iou", "mean IoU", color=_INK, linewidth=2.6)
+    ax.set_ylim(0, 1)
+
+
+def _rate_lines(ax: Axes, rows: Rows, _: Legend | None) -> None:
+    _line(ax, rows, "lr", "learning rate", color="#1F6FB2")
+    if any(lr > 0 for _, lr in _points(rows, "lr")):
+        ax.set_yscale("log")
+
+
+def _critic_lines(ax: Axes, rows: Rows, _: Legend | None) -> None:
+    _line(ax, rows, "train_adversarial", "the network's loss", color="#1F6FB2")
+    _line(ax, rows, "train_critic", "the critic's loss", color="#D6006C")
+
+
+def _class_lines(ax: Axes, rows: Rows, legend: Legend | None) -> None:
     """Draw the classes in their colours; a rim lets white and yellow be seen on paper."""
     from matplotlib.patheffects import Normal, Stroke
 
@@ -272,7 +296,7 @@ def _class_lines(ax: Axes, rows: Sequence[Mapping[str, float | None]], legend: L
         _line(ax, rows, key, _plain(name, 24), color=colours.get(name), linewidth=1.6, path_effects=rim)
 
 
-def _points(rows: Sequence[Mapping[str, float | None]], key: str) -> list[tuple[float, float]]:
+def _points(rows: Rows, key: str) -> list[tuple[float, float]]:
     unit = _unit(rows)
     couples = ((row.get(unit, i), row.get(key)) for i, row in enumerate(rows, 1))
     return [(x, y) for x, y in couples if x is not None and y is not None and math.isfinite(y)]
@@ -282,7 +306,7 @@ def _unit(rows: Sequence[Mapping[str, float | None]]) -> str:
     return next((key for key in ("epoch", "step") if any(key in row for row in rows)), "row")
 
 
-def _line(ax: Axes, rows: Sequence[Mapping[str, float | None]], key: str, label: str, **style: object) -> None:
+def _line(ax: Axes, rows: Rows, key: str, label: str, **style: object) -> None:
     points = _points(rows, key)
     if points:
         marker = "o" if len(points) <= 12 else None

@@ -242,10 +242,9 @@ def _check_distinct(scene: Path | str, destinations: Sequence[Path | str | None]
 
 
 def _tags(job: Job) -> dict[str, str]:
-    made = job.model.architecture
     return {
         "SAT2MAP_MODEL": job.model.id,
-        "SAT2MAP_NETWORK": f"{made.network}, {made.encoder}",
+        "SAT2MAP_NETWORK": job.model.architecture.title,
         "SAT2MAP_WINDOW": f"{job.tiling.size}, overlap {job.tiling.overlap}",
     }
 

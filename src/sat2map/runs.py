@@ -22,7 +22,18 @@ REPORTED_PACKAGES = (
     "lightning-fabric", "numpy", "openvino", "rasterio", "segmentation-models-pytorch", "timm", "torch", "torchvision"
 )  # fmt: skip
 
-FREE_ON_RESUME = ("epochs", "minutes", "device", "devices", "workers", "patience", "save_every", "resume", "overwrite")
+FREE_ON_RESUME = (
+    "epochs",
+    "minutes",
+    "device",
+    "devices",
+    "workers",
+    "patience",
+    "save_every",
+    "sample_every",
+    "resume",
+    "overwrite",
+)
 """Words that may differ when a run goes on."""
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from sat2map.evaluation.places import Place
 from sat2map.evaluation.tallies import Tally
 from sat2map.mapmodel import MapModel
-from sat2map.networks import NETWORKS
 from sat2map.options import EvaluateOptions
 from sat2map.pictures import confusion_picture, sample_sheet, to_rgb
 from sat2map.predictor import Predictor
@@ -98,12 +97,10 @@ def tell(told: Told) -> Report:
 
 def _training_facts(model: MapModel) -> Mapping[str, str]:
     told, options = model.provenance, model.provenance["options"]
-    network = model.architecture.network
-    encoder = f", encoder {model.architecture.encoder}" if network in NETWORKS and NETWORKS[network].encoder else ""
     critic = f", and {options['adversarial']:g} * a critic" if options.get("adversarial") else ""
     duration = f"{options['minutes']:g} minutes" if options["minutes"] else f"{options['epochs'] or 50} epochs"
     return {
-        "Network": network + encoder,
+        "Network": model.architecture.title,
         "Parameters": f"{told['parameters']:,}",
         "Weights at the start": options["encoder_weights"],
         "Bands": ", ".join(model.inputs.bands),

@@ -172,7 +172,7 @@ class Trainer:
         if reached > self.best:
             self.best = reached
             self._keep("best", {"network": self.judged.state_dict(), "epoch": self.epoch, "row": validation.row})
-        if self.journal:
+        if self.journal and self.epoch % self.options.sample_every == 0:
             self.journal.picture(self.epoch, validation.shown)
         self._tell_collapse(validation.variety)
         return validation.row
