@@ -155,7 +155,7 @@ def test_maps_of_one_channel(tmp_path, layout):
             write(tmp_path, f"map/{i}.png", 32, 32)
         else:
             write(tmp_path, f"{i}.png", 32, 64)
-    with pytest.raises(SourceError, match=r"one band, but a picture needs red, green and blue"):
+    with pytest.raises(SourceError, match="one band, but a picture needs 8-bit red, green and blue"):
         open_source(tmp_path, ReadOptions(output="picture"))
 
 
