@@ -13,6 +13,7 @@ import synthetic
 from sat2map.errors import SourceError
 from sat2map.files import write_json
 from sat2map.options import ReadOptions, SplitOptions
+from sat2map.raster import is_georeferenced
 from sat2map.scenes import open_scene
 from sat2map.sources import Source, open_source
 from sat2map.splits import Split, make_split, read_split
@@ -185,3 +186,15 @@ def test_a_split_without_a_test_survives_its_file(archive, tmp_path):
     split, _ = make_split(open_source(archive), SplitOptions(), seed=0, patch=256)
     write_json(tmp_path / "split.json", split.to_json())
     assert read_split(tmp_path / "split.json") == split
+
+
+def test_pictures_that_are_resized_are_still_nowhere_on_the_ground(tmp_path):
+    """Else all of them would lie on the same ground, and be cut into blocks of it."""
+    for i in range(20):
+        write(tmp_path, f"{i:02d}.png", 48, 96, 3)
+    plain, resized = (open_source(tmp_path, ReadOptions(resize=resize)) for resize in (None, 36))
+    assert {p.image.shape for p in resized.pairs} == {p.target.shape for p in resized.pairs} == {(36, 36)}
+    assert not any(is_georeferenced(p.image.geobox) or is_georeferenced(p.target.geobox) for p in resized.pairs)
+    (split, _), (other, _) = (make_split(s, SplitOptions(), seed=0, patch=32) for s in (plain, resized))
+    assert split.how == other.how == "files"
+    assert [a.part for a in split.areas] == [a.part for a in other.areas]

@@ -12,7 +12,7 @@ import sat2map
 from sat2map import cli
 from sat2map.options import EvaluateOptions, PredictOptions, ReadOptions, TrainOptions
 
-VERBS = ["download", "inspect", "train", "evaluate", "export", "predict", "polygonize", "demo"]
+VERBS = ["area", "sample", "download", "inspect", "train", "evaluate", "export", "predict", "polygonize", "demo"]
 
 
 def test_the_public_names_are_these():
@@ -50,6 +50,9 @@ def words_of_command(name: str) -> set[str]:
         ("evaluate", EvaluateOptions),
         ("predict", PredictOptions),
         ("polygonize", None),
+        ("area", None),
+        ("sample", None),
+        ("download", None),
     ],
 )
 def test_function_and_command_take_the_same_words(name, options):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sat2map.mapmodel import load_model as load_model
     from sat2map.polygons import polygonize as polygonize
     from sat2map.prediction import predict as predict
+    from sat2map.reference import area as area
+    from sat2map.reference import sample as sample
     from sat2map.scenes import open_scene as open_scene
     from sat2map.sources import open_source as open_source
     from sat2map.training import train as train
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "area": "reference",
     "demo": "demonstration",
     "download": "downloads",
     "evaluate": "evaluation",
@@ -37,6 +40,7 @@ _HOMES = {
     "open_source": "sources",
     "polygonize": "polygons",
     "predict": "prediction",
+    "sample": "reference",
     "train": "training",
 }
 

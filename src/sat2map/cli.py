@@ -30,8 +30,10 @@ from sat2map.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sat2map.areas import Estimate
     from sat2map.fidelity import Metric
     from sat2map.metrics import Scores
+    from sat2map.reference import AreaReport
 
 log = logging.getLogger(__name__)
 
@@ -243,6 +245,39 @@ def polygonize(
 
 
 @app.command
+def sample(map: Path, count: int, points: Path, /, *, seed: int = 0, overwrite: bool = False) -> None:
+    """Draw random points within each class of a map, to be labelled: the reference for `area`.
+
+    Args:
+        map: A class map.
+        count: How many points.
+        points: The file to write: .gpkg, .geojson or .fgb. Fill in its column `class`, in QGIS for example.
+        seed: Where all random numbers start.
+        overwrite: Replace a file that is there.
+    """
+    made = sat2map.sample(map, count, points, seed=seed, overwrite=overwrite)
+    _say(f"Points in {made}. Fill in their column 'class' with what is on the ground. Next:")
+    _say(f"  sat2map area {shlex.quote(str(map))} --reference {shlex.quote(str(made))}")
+
+
+@app.command
+def area(map: Path, /, *, reference: Path, column: str | None = None, json: bool = False) -> None:
+    """Estimate the area of each class of a map, corrected for its errors, with its own error.
+
+    Args:
+        map: A class map.
+        reference: Labelled points, drawn at random within each class of the map as `sample` does.
+        column: Their column that names the class on the ground; found by its name if not given.
+        json: Print JSON.
+    """
+    found = sat2map.area(map, reference=reference, column=column)
+    if json:
+        _console().print_json(data=found.to_json())
+    else:
+        _print_areas(found)
+
+
+@app.command
 def download(name: str | None = None, dest: Path | None = None, /, *, overwrite: bool = False) -> None:
     """Fetch a public archive of imagery and labels, check it and unpack it; or list those there are.
 
@@ -407,6 +442,30 @@ def _console() -> Console:
 
 def _say(text: str) -> None:
     print(text)
+
+
+def _print_areas(found: AreaReport) -> None:
+    from rich.table import Table
+
+    table = Table("Class", f"Mapped {found.unit}", f"Area {found.unit}", "± 95 %", box=None)
+    for heading in ("User's accuracy", "Producer's accuracy", "Points"):
+        table.add_column(heading)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for c in found.areas.classes:
+        sizes = (f"{size:,.1f}" for size in (c.mapped, c.area.value, c.area.margin))
+        table.add_row(c.name, *sizes, _with_margin(c.users), _with_margin(c.producers), str(c.points))
+    _console().print(table)
+    _say(f"Overall accuracy {_with_margin(found.areas.overall)}, from {found.used:,} points")
+    for count, what in ((found.outside, "lie off the map's classes"), (found.unlabelled, "have no class yet")):
+        if count:
+            _say(f"{count:,} points {what} and were left out")
+    if found.unit == "pixels":
+        _say("The map has no CRS, so areas are in pixels")
+
+
+def _with_margin(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.value:.3f} ± {estimate.margin:.3f}"
 
 
 def _print_measures(metrics: Sequence[Metric], scores: Scores | None) -> None:

@@ -20,7 +20,7 @@ from sat2map.scenes.hdf5 import open_hdf5
 from sat2map.scenes.mosaic import open_mosaic
 from sat2map.scenes.stac import asset_of, is_item
 from sat2map.scenes.tolerant import TolerantScene, tolerant
-from sat2map.scenes.views import crop, resample, select, warp
+from sat2map.scenes.views import crop, resample, select, unplaced, warp
 
 __all__ = [
     "OPENERS",
@@ -35,6 +35,7 @@ __all__ = [
     "resample",
     "select",
     "tolerant",
+    "unplaced",
     "warp",
 ]
 

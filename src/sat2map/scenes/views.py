@@ -13,7 +13,7 @@ from rasterio.warp import reproject, transform
 
 from sat2map.raster import Raster, is_georeferenced, window_geobox
 from sat2map.scenes.base import Scene
-from sat2map.tiling import Window
+from sat2map.tiling import Window, whole
 
 _ANY_CRS = "EPSG:3857"  # GDAL wants one; a side without one gets the other's, so it changes nothing
 
@@ -44,6 +44,13 @@ def crop(scene: Scene, area: Window) -> CropScene:
     placed = is_georeferenced(scene.geobox)
     geobox = window_geobox(scene.geobox, area) if placed else GeoBox(area.shape, Affine.identity(), None)
     return CropScene(scene.name, geobox, scene.bands, scene.dtype, scene, area)
+
+
+def unplaced(scene: Scene) -> CropScene:
+    """Return the same pixels without a place: those of a picture on another grid are nowhere on the ground either."""
+    return CropScene(
+        scene.name, GeoBox(scene.shape, Affine.identity(), None), scene.bands, scene.dtype, scene, whole(scene.shape)
+    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sat2map.legend import IGNORED, NO_LEGEND, Legend, legend_of, read_legend
 from sat2map.options import ReadOptions
 from sat2map.progress import track_map
 from sat2map.raster import is_georeferenced, pixel_size
-from sat2map.scenes import HDF5_SUFFIXES, IMAGE_SUFFIXES, Scene, resample, warp
+from sat2map.scenes import HDF5_SUFFIXES, IMAGE_SUFFIXES, Scene, resample, unplaced, warp
 from sat2map.scenes.gdal import DECODED_AT_ONCE, GdalScene, open_gdal
 from sat2map.sources.base import Finding, Pair, Source, Unread, counted, listed, unreadable
 from sat2map.sources.layouts import LAYOUTS, rest_is_background
@@ -260,6 +260,8 @@ def _pair(unread: Unread, legend: Legend, options: ReadOptions) -> Pair:
         assert unread.mask is not None
         mask = mask_labels(unread.mask, legend) if len(legend) else unread.mask
         target = warp(mask, image.geobox, nearest=len(legend) > 0)
+    if image is not unread.image and not is_georeferenced(unread.image.geobox):
+        image, target = unplaced(image), unplaced(target)
     return Pair(unread.name, unread.group, image, target)
 
 
