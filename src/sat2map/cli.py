@@ -9,7 +9,7 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,11 +29,8 @@ from sat2map.options import (
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-    from sat2map.areas import Estimate
-    from sat2map.fidelity import Metric
-    from sat2map.metrics import Scores
-    from sat2map.reference import AreaReport
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +93,13 @@ def train(
         source: A folder, or an image or HDF5 file.
         run: The folder to make: model, metrics, curves, samples, checkpoints.
     """
+    from sat2map import tables
     from sat2map.runs import RunFolder
     from sat2map.splits import read_split
 
     folder = RunFolder(sat2map.train(source, run, **asdict(read), **asdict(split), **asdict(learn), **asdict(critic)))
     if learn.tune:
-        _print_trials(folder.path)
+        _show(tables.trials(folder.path))
     last = folder.rows()[-1]
     epochs, minutes = "1 epoch" if last["epoch"] == 1 else f"{last['epoch']} epochs", last["seconds"] / 60
     _say(f"Trained {epochs} in {minutes:.1f} minutes; curves in {folder.curves}")
@@ -129,13 +127,14 @@ def evaluate(
         model: The run that trained it, or its model folder.
         overwrite: Replace a report that is there.
     """
+    from sat2map import tables
     from sat2map.evaluation import evaluate as score
 
     made = score(source, report, model=model, overwrite=overwrite, **asdict(options))
     for finding in made.findings:
         if finding.level != "note":
             log.warning(finding.text)
-    _print_measures(made.metrics, made.scores)
+    _show(tables.measures(made.metrics, made.scores))
     _say(f"Report in {made.report}")
 
 
@@ -270,11 +269,13 @@ def area(map: Path, /, *, reference: Path, column: str | None = None, json: bool
         column: Their column that names the class on the ground; found by its name if not given.
         json: Print JSON.
     """
+    from sat2map import tables
+
     found = sat2map.area(map, reference=reference, column=column)
     if json:
         _console().print_json(data=found.to_json())
     else:
-        _print_areas(found)
+        _show(tables.areas(found))
 
 
 @app.command
@@ -288,19 +289,14 @@ def download(name: str | None = None, dest: Path | None = None, /, *, overwrite:
         dest: The folder to make.
         overwrite: Replace an archive that was unpacked there.
     """
-    from rich.table import Table
+    from sat2map import tables
 
-    from sat2map.downloads import ARCHIVES
-
-    if name is not None:
-        if dest is None:
-            raise BadOption(f"There is no folder to unpack to. Name one: sat2map download {name} DEST")
-        _say(f"Unpacked to {sat2map.download(name, dest, overwrite=overwrite)}")
+    if name is None:
+        _show(tables.archives())
         return
-    table = Table("Name", "MB", "What it holds", "Terms of use", box=None)
-    for row, archive in ARCHIVES.items():
-        table.add_row(row, f"{archive.size / 1e6:.0f}", archive.about, archive.licence)
-    _console().print(table)
+    if dest is None:
+        raise BadOption(f"There is no folder to unpack to. Name one: sat2map download {name} DEST")
+    _say(f"Unpacked to {sat2map.download(name, dest, overwrite=overwrite)}")
 
 
 @app.command
@@ -320,8 +316,10 @@ def demo(
         minutes: How long to train.
         seed: Where all random numbers start.
     """
+    from sat2map import tables
+
     made = sat2map.demo(folder, source=source, minutes=minutes, seed=seed)
-    _print_measures(made.metrics, made.scores)
+    _show(tables.measures(made.metrics, made.scores))
     for what, path in (("Map", made.map), ("Polygons", made.polygons), ("Picture", made.picture)):
         if path:
             _say(f"{what:9} {path.resolve()}")
@@ -347,9 +345,8 @@ def networks(
         size: Side of the image in pixels for which shapes are shown.
         picture: Also draw it: .png.
     """
-    from rich.table import Table
-
-    from sat2map.networks import CRITICS, NETWORKS, build_any, draw_network, network_summary
+    from sat2map import tables
+    from sat2map.networks import build_any, draw_network, network_summary
 
     if size < 1:
         raise BadOption(f"--size is {size}; it must be above 0.")
@@ -362,10 +359,7 @@ def networks(
             draw_network(network, given, size, picture, title=name)
             _say(f"Picture in {picture}")
         return
-    table = Table("Name", "What it is", box=None)
-    for entry in (*NETWORKS.values(), *CRITICS.values()):
-        table.add_row(entry.name, entry.about)
-    _console().print(table)
+    _show(tables.networks())
 
 
 _GOING_ON = {
@@ -444,82 +438,9 @@ def _say(text: str) -> None:
     print(text)
 
 
-def _print_areas(found: AreaReport) -> None:
-    from rich.table import Table
-
-    table = Table("Class", f"Mapped {found.unit}", f"Area {found.unit}", "± 95 %", box=None)
-    for heading in ("User's accuracy", "Producer's accuracy", "Points"):
-        table.add_column(heading)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for c in found.areas.classes:
-        sizes = (f"{size:,.1f}" for size in (c.mapped, c.area.value, c.area.margin))
-        table.add_row(c.name, *sizes, _with_margin(c.users), _with_margin(c.producers), str(c.points))
-    _console().print(table)
-    _say(f"Overall accuracy {_with_margin(found.areas.overall)}, from {found.used:,} points")
-    for count, what in ((found.outside, "lie off the map's classes"), (found.unlabelled, "have no class yet")):
-        if count:
-            _say(f"{count:,} points {what} and were left out")
-    if found.unit == "pixels":
-        _say("The map has no CRS, so areas are in pixels")
-
-
-def _with_margin(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:.3f} ± {estimate.margin:.3f}"
-
-
-def _print_measures(metrics: Sequence[Metric], scores: Scores | None) -> None:
-    if metrics:
-        _print_metrics(metrics)
-    if scores:
-        _print_scores(scores)
-
-
-def _print_metrics(metrics: Sequence[Metric]) -> None:
-    from rich.table import Table
-
-    from sat2map.fidelity import absent
-    from sat2map.reports import figure
-
-    table = Table("Measure", "Value", "Better", "Samples", "Features of", "Note", box=None)
-    for m in metrics:
-        if m.value is not None:
-            table.add_row(m.name, figure(m), m.better, f"{m.samples:,} {m.of}", m.extractor, m.reason)
-    _console().print(table)
-    for reason, names in absent(metrics).items():
-        _say(f"Without {', '.join(names)}: {reason}")
-
-
-def _print_scores(scores: Scores) -> None:
-    from rich.table import Table
-
-    table = Table("Class", "Precision", "Recall", "IoU", "F1", "Boundary F1", "Pixels", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for c in scores.classes:
-        table.add_row(
-            c.name, *(_figure(v) for v in (c.precision, c.recall, c.iou, c.f1, c.boundary_f1)), f"{c.pixels:,}"
-        )
-    means = (scores.mean_precision, scores.mean_recall, scores.mean_iou, scores.mean_f1, scores.mean_boundary_f1)
-    table.add_row("mean", *(_figure(v) for v in means), style="bold")
-    _console().print(table)
-    _say(f"Accuracy {_figure(scores.accuracy)}")
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _print_trials(run: Path) -> None:
-    import json
-
-    from rich.table import Table
-
-    rows = json.loads((run / "tune.json").read_text())
-    table = Table(*rows[0], box=None)
-    for row in rows:
-        table.add_row(*("-" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-    _console().print(table)
+def _show(parts: Iterable[Table | str]) -> None:
+    for part in parts:
+        print(part) if isinstance(part, str) else _console().print(part)
 
 
 if __name__ == "__main__":
