@@ -116,7 +116,7 @@ def test_structure_and_lpips_agree_with_torchmetrics_called_directly(alexnet, tm
     ms_ssim = multiscale_structural_similarity_index_measure(other, one, data_range=255.0)
     assert found["SSIM"].value == pytest.approx(float(ssim), rel=1e-5)
     assert found["MS-SSIM"].value == pytest.approx(float(ms_ssim), rel=1e-5)
-    kept = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    kept = tmp_path / "torch" / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(alexnet.read_bytes())
     lpips = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
