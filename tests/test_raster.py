@@ -16,12 +16,6 @@ def test_parts_of_a_raster_must_agree():
         Raster(np.zeros((4, 6)), np.ones((4, 6), bool), PLACE)
 
 
-def test_other_pixels_keep_the_place():
-    raster = Raster(np.zeros((1, 4, 6)), np.ones((4, 6), bool), PLACE)
-    other = raster.with_pixels(np.ones((3, 4, 6)))
-    assert other.geobox is raster.geobox and other.pixels.sum() == 3 * 4 * 6
-
-
 def test_a_window_outside_has_its_place():
     place = window_geobox(PLACE, Window(-2, 1, 3, 3))
     assert place.affine * (0, 0) == (100.5, 201)

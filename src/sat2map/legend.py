@@ -25,9 +25,6 @@ IGNORED = 255
 CERTAIN = 254
 """What stands for a probability of 1 in rasters of probabilities, in which `IGNORED` is no data."""
 
-IGNORED_NAMES = ("unlabeled", "unlabelled", "void", "ignore", "ignored")
-"""Class names that are not learnt unless the user says otherwise."""
-
 Colour = tuple[int, int, int]
 
 

@@ -6,7 +6,7 @@ A `Raster` never travels without its `GeoBox` (odc-geo) and its validity; a noda
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from affine import Affine
@@ -36,10 +36,6 @@ class Raster:
         shapes = self.pixels.shape[1:], self.valid.shape, tuple(self.geobox.shape)
         if self.pixels.ndim != 3 or len(set(shapes)) != 1:
             raise ValueError(f"Pixels {self.pixels.shape}, validity {shapes[1]} and geobox {shapes[2]} disagree.")
-
-    def with_pixels(self, pixels: np.ndarray) -> Raster:
-        """Return other pixels at the same place."""
-        return replace(self, pixels=pixels)
 
 
 def window_geobox(geobox: GeoBox, window: Window) -> GeoBox:
