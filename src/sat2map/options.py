@@ -132,6 +132,9 @@ class LearnOptions:
         zoom: Largest zoom: 0.2 is a scale from 1/1.2 to 1.2.
         brightness: Strength of brightness changes, in standard deviations of a band.
         contrast: Strength of contrast changes, as a share.
+        calibration: How probabilities of classes are corrected on validation, so that of pixels mapped with 80 % about
+            80 % are right: one `temperature` for all (the map stays the same), a scale and shift of each class
+            (`vector`), or `none`.
         tune: Options to search, as `name=value,value`; `lr` and `batch` alone are searched by themselves.
         resume: Go on with an interrupted run.
         overwrite: Replace a run that is there.
@@ -171,6 +174,7 @@ class LearnOptions:
     zoom: float = 0.4
     brightness: float = 0.2
     contrast: float = 0.15
+    calibration: Literal["temperature", "vector", "none"] = "temperature"
     tune: tuple[str, ...] = ()
     resume: bool = False
     overwrite: bool = False
@@ -269,6 +273,10 @@ class PredictOptions(RuntimeOptions):
         aoi: A vector file: only the ground inside its polygons is mapped.
         bands: Which bands of the scene the model's bands are, by name or by number from 1.
         resample: Bring the scene to the model's resolution first; the map is on that grid, or on the scene's own.
+        match_histogram: Bring the brightness of each band to that of the training images first.
+        uncertainty: More bands for the file of --confidence: `entropy` of the probabilities, `margin` (1 less the lead
+            of the first class over the second), `novelty` (how unlike all training ground; 0.5 is the limit).
+        abstain: Pixels whose largest probability is below this are mapped as `unsure`, a class of its own.
         keep_going: Parts that cannot be read become nodata and are listed.
         engine: Where blocks are computed.
         workers: How many processes compute, with the engine `ray`; one on each machine, or GPU, if not given.
@@ -280,6 +288,9 @@ class PredictOptions(RuntimeOptions):
     aoi: str | None = None
     bands: tuple[str, ...] = ()
     resample: Literal["no", "model", "scene"] = "no"
+    match_histogram: bool = False
+    uncertainty: tuple[Literal["entropy", "margin", "novelty"], ...] = ()
+    abstain: float | None = None
     keep_going: bool = False
     engine: Literal["local", "ray"] = "local"
     workers: int | None = None
@@ -290,6 +301,8 @@ class PredictOptions(RuntimeOptions):
         check_positive(self, "block", "workers")
         if self.block is not None and self.block < 8:
             raise BadOption(f"--block is {self.block}; blocks of less than 8 pixels never come to an end.")
+        if self.abstain is not None and not 0 < self.abstain <= 1:
+            raise BadOption(f"--abstain is {self.abstain}; it must be a probability above 0 and up to 1.")
         bytes_of(self.memory)
 
 
@@ -299,11 +312,13 @@ class EvaluateOptions(ReadOptions, RuntimeOptions):
 
     Attributes:
         split: Which part of the split that was written at training; `all` scores every labelled pixel.
+        leaks: What to do where ground of the test is in the training too: `refuse` to score it, or `accept` it.
         feature_weights: Files of the weights by which pictures are compared (Inception-v3, AlexNet); downloaded if not
             given.
     """
 
     split: Literal["test", "val", "train", "all"] = "test"
+    leaks: Literal["refuse", "accept"] = "refuse"
     feature_weights: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

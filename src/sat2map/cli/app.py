@@ -1,0 +1,61 @@
+"""The command `sat2map`, how options become words of it, and how it speaks. Nothing else in the package prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+import sat2map
+from sat2map.options import (
+    CriticOptions,
+    EvaluateOptions,
+    LearnOptions,
+    PredictOptions,
+    ReadOptions,
+    SplitOptions,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+app = App(
+    name="sat2map",
+    help="Turn satellite and aerial imagery into maps.",
+    version=sat2map.__version__,
+    default_parameter=Parameter(negative_iterable=()),
+    suppress_keyboard_interrupt=False,  # `run` tells how to go on
+)
+
+
+def _flat(group: str) -> Parameter:
+    """Show the fields of an options class as options of the command, under one heading."""
+    return Parameter(name="*", group=group)
+
+
+Reading = Annotated[ReadOptions, _flat("Reading")]
+Splitting = Annotated[SplitOptions, _flat("Split")]
+Learning = Annotated[LearnOptions, _flat("Learning")]
+Judging = Annotated[CriticOptions, _flat("Critic")]
+Predicting = Annotated[PredictOptions, _flat("Prediction")]
+Evaluating = Annotated[EvaluateOptions, _flat("Evaluation")]
+
+
+def console() -> Console:
+    """Return what tables are printed on."""
+    from rich.console import Console
+
+    return Console()
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    print(text)
+
+
+def show(parts: Iterable[Table | str]) -> None:
+    """Print tables and lines."""
+    for part in parts:
+        print(part) if isinstance(part, str) else console().print(part)
