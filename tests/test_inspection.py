@@ -10,7 +10,8 @@ from rich.console import Console
 
 import synthetic
 from sat2map.errors import BadOption, SceneError, SourceError
-from sat2map.inspection import CHECKS, inspect, look_at
+from sat2map.inspection import CHECKS, inspect
+from sat2map.inspection.looking import look_at
 from sat2map.scenes import array_scene
 from sat2map.scenes.array import ArrayScene
 

@@ -1,0 +1,189 @@
+"""The doctor's list, beyond what opening reports: a new row of it is a function and a line in `CHECKS`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import shapely
+
+from sat2map.inspection.looking import COMPARED, Subject, crs_name, summary
+from sat2map.raster import is_georeferenced, pixel_size
+from sat2map.sources import Finding
+from sat2map.sources.base import counted, listed
+from sat2map.splits.lattice import lay_out
+
+RARE = 0.001
+"""A class below this share of the labelled pixels is called rare."""
+
+SPARSE = 0.1
+"""Labels that cover less than this share of the pixels are called sparse."""
+
+SHARED = 0.01
+"""Share of the smaller image above which two images show the same ground; less may be rounding at the edges."""
+
+SPARSE = 0.1
+"""Labels that cover less than this share of the pixels are called sparse."""
+
+SHARED = 0.01
+"""Share of the smaller image above which two images show the same ground; less may be rounding at the edges."""
+
+SHARED = 0.01
+"""Share of the smaller image above which two images show the same ground; less may be rounding at the edges."""
+
+
+def checked(subject: Subject) -> list[Finding]:
+    """Return what all checks find."""
+    return [finding for check in CHECKS.values() for finding in check(subject)]
+
+
+def _unreadable(subject: Subject) -> list[Finding]:
+    """Images that open, but whose pixels cannot all be read."""
+    faults = [look.fault for look in subject.looks if look.fault]
+    if not faults:
+        return []
+    names = tuple(n for n, look in zip(subject.names, subject.looks, strict=True) if look.fault)
+    text = f"{counted(faults, 'damaged image')}, to be replaced or removed: {listed(faults, 3)}"
+    return [Finding("error", "damaged", text, names)]
+
+
+def _empty(subject: Subject) -> list[Finding]:
+    """Images that show nothing."""
+    looked = [(n, look) for n, look in zip(subject.names, subject.looks, strict=True) if not look.fault]
+    blank = tuple(n for n, look in looked if not look.valid)
+    flat = tuple(n for n, look in looked if look.valid and look.low == look.high)
+    findings = []
+    if blank:
+        text = f"{counted(blank, 'image')} without a valid pixel (nodata or transparent all over): {listed(blank)}."
+        findings.append(Finding("warning", "empty-images", text, blank))
+    if flat:
+        text = f"{counted(flat, 'image')} with one and the same value everywhere: {listed(flat)}."
+        findings.append(Finding("warning", "constant-images", text, flat))
+    return findings
+
+
+def _duplicates(subject: Subject) -> list[Finding]:
+    """Images with identical pixels; those that show nothing are reported as such."""
+    same: dict[str, list[str]] = defaultdict(list)
+    for name, look in zip(subject.names, subject.looks, strict=True):
+        if look.valid and look.low < look.high:
+            same[look.digest].append(name)
+    twice = [" = ".join(names) for names in same.values() if len(names) > 1]
+    if not twice:
+        return []
+    text = f"Images with identical pixels, which leak if training and test get one each: {listed(twice)}."
+    return [
+        Finding("warning", "duplicates", text, tuple(n for names in same.values() if len(names) > 1 for n in names))
+    ]
+
+
+def _same_content(subject: Subject) -> list[Finding]:
+    """Images that show the same ground by what is seen, where their place is not known; not those that are equal."""
+    digests = dict(zip(subject.names, (look.digest for look in subject.looks), strict=True))
+    pairs = [(k.first.name, k.second.name) for k in subject.leaks if k.how == "content"]
+    couples = [pair for pair in pairs if digests[pair[0]] != digests[pair[1]]]
+    if not couples:
+        return []
+    names = tuple(sorted({name for couple in couples for name in couple}))
+    seen = "" if len(subject.images) <= COMPARED else f" {COMPARED} images, spread evenly, were compared."
+    text = (
+        f"{len(names)} images show ground that another shows too, by what is seen, such as {couples[0][0]} and "
+        f"{couples[0][1]}: they leak if training and test get one each. Keep such images in one folder each and split "
+        f"by groups.{seen} --leaks FILE.png draws the pairs."
+    )
+    return [Finding("warning", "same-content", text, names)]
+
+
+def _same_ground(subject: Subject) -> list[Finding]:
+    """Images that show the same ground."""
+    by_plane: dict[str, list[str]] = defaultdict(list)
+    sheets = lay_out({n: im.geobox for n, im in zip(subject.names, subject.images, strict=True)})
+    for name, sheet in sheets.items():
+        by_plane[sheet.plane].append(name)
+    couples = [c for names in by_plane.values() for c in _couples(names, [sheets[n].footprint for n in names])]
+    if not couples:
+        return []
+    names = tuple(sorted({name for couple in couples for name in couple}))
+    first, second = couples[0]
+    text = (
+        f"{len(names)} of {len(subject.names)} images show ground that another shows too, such as "
+        f"{first} and {second}; "
+        "a split at random leaks. Split by blocks of ground (--split blocks)."
+    )
+    return [Finding("warning", "same-ground", text, names)]
+
+
+def _couples(names: Sequence[str], prints: Sequence[shapely.Polygon]) -> list[tuple[str, str]]:
+    """Return the names of outlines that overlap by more than `SHARED`."""
+    shapes = np.array(prints, object)
+    first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    first, second = first[first < second], second[first < second]
+    least = np.minimum(shapely.area(shapes[first]), shapely.area(shapes[second]))
+    shared = shapely.area(shapely.intersection(shapes[first], shapes[second])) > SHARED * least
+    return [(names[i], names[j]) for i, j in zip(first[shared], second[shared], strict=True)]
+
+
+def _differences(subject: Subject) -> list[Finding]:
+    """Images that differ in resolution, type or CRS."""
+    findings = []
+    placed = [im for im in subject.images if is_georeferenced(im.geobox)]
+    for crs in {crs_name(im) for im in placed}:
+        sizes = [pixel_size(im.geobox) for im in placed if crs_name(im) == crs]
+        if max(sizes) > 1.1 * min(sizes):
+            text = (
+                f"Images in {crs} have pixels from {min(sizes):.3g} to {max(sizes):.3g} map units. Objects then differ "
+                "in size from image to image; --resolution brings all to one."
+            )
+            findings.append(Finding("warning", "resolutions-differ", text))
+    for kind, what, values in (
+        ("types-differ", "types", [im.dtype for im in subject.images]),
+        ("image-crs-differ", "CRSs", [crs_name(im) for im in subject.images]),
+    ):
+        if len(set(values)) > 1:
+            level: Any = "warning" if kind == "types-differ" else "note"
+            findings.append(Finding(level, kind, f"Images are of different {what}: {summary(values)}."))
+    return findings
+
+
+def _labels(subject: Subject) -> list[Finding]:
+    """Classes that are rare or alone, and images with few labels or none."""
+    source = subject.source
+    if source is None or not len(source.legend):
+        return []
+    counts, total = source.counts, int(source.counts.sum())
+    names = np.array(source.legend.names)
+    present = counts.sum(axis=0) > 0
+    if present.sum() < 2:
+        text = (
+            f"The labels hold {names[present][0] if total else 'no class'} only, so there is nothing to tell apart. "
+            "If the rest is background: --rest background for shapes, a legend with its number for masks."
+        )
+        return [Finding("error", "one-class", text)]
+    findings = []
+    rare = [f"{n} {c / total:.3%}" for n, c in zip(names, counts.sum(axis=0), strict=True) if 0 < c < RARE * total]
+    if rare:
+        text = f"Rare classes, of which little can be learnt: {listed(rare)}. Think of --balance or --class-weights."
+        findings.append(Finding("warning", "rare-class", text))
+    pixels = sum(h * w for h, w in (p.target.shape for p in source.pairs))
+    if total < SPARSE * pixels:
+        text = f"Labels cover {total / pixels:.2%} of the pixels; the rest counts as unlabelled, not as background."
+        findings.append(Finding("note", "sparse-labels", text))
+    bare = tuple(p.name for p, c in zip(source.pairs, counts, strict=True) if not c.any())
+    if bare:
+        text = f"{counted(bare, 'image')} without a labelled pixel: {listed(bare)}."
+        findings.append(Finding("note", "no-labelled-pixel", text, bare))
+    return findings
+
+
+CHECKS: dict[str, Callable[[Subject], list[Finding]]] = {
+    "unreadable": _unreadable,
+    "empty": _empty,
+    "duplicates": _duplicates,
+    "same-ground": _same_ground,
+    "same-content": _same_content,
+    "differences": _differences,
+    "labels": _labels,
+}
+"""The doctor's list, beyond what opening reports."""
