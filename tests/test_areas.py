@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sat2map.areas import estimate_areas
+from sat2map.areas import estimate_areas, estimate_areas_from_places
 from sat2map.errors import BadOption
 
 OLOFSSON = np.array([[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]])
@@ -88,3 +88,104 @@ def test_a_class_that_is_not_mapped_needs_no_points_but_may_be_on_the_ground():
 def test_what_cannot_be_estimated_is_told(counts, mapped, told):
     with pytest.raises(BadOption, match=told):
         estimate_areas(counts, mapped, NAMES[:3])
+
+
+def rms(values) -> float:
+    return float(np.sqrt(np.mean(np.square(list(values)))))
+
+
+RATES = np.array([[0.8, 0.15, 0.05], [0.04, 0.86, 0.1], [0.03, 0.07, 0.9]])
+"""What is on the ground, on average, where a class is mapped."""
+
+
+def clustered(places: int, rng: np.random.Generator) -> np.ndarray:
+    """Return pixels `(places, 3, 3)`, rows the truth: what is mapped and how wrong it is varies from place to place."""
+    mapped = rng.multinomial(2000, rng.dirichlet([0.6, 1, 2], places))
+    gammas = rng.gamma(6 * RATES, size=(places, 3, 3))
+    counts = rng.multinomial(mapped, gammas / gammas.sum(axis=2, keepdims=True))
+    return counts.swapaxes(1, 2)
+
+
+def held_by(estimate, trials: int = 300) -> np.ndarray:
+    """Return which share of each class's intervals hold its area on maps of 60 places, from 40 of test ground."""
+    held = np.zeros(3)
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        test, ground = clustered(40, rng), clustered(60, rng)
+        found = estimate(test, ground.sum(axis=(0, 1)))
+        area = ground.sum(axis=(0, 2))
+        held += [c.area.interval[0] <= a <= c.area.interval[1] for c, a in zip(found.classes, area, strict=True)]
+    return held / trials
+
+
+def test_intervals_by_places_hold_the_truth_of_maps_with_clustered_errors():
+    held = held_by(lambda test, mapped: estimate_areas_from_places(test, mapped, NAMES[:3], pixels=mapped.sum()))
+    assert ((held >= 0.90) & (held <= 0.98)).all(), held
+
+
+def test_intervals_by_pixels_would_be_far_too_sure():
+    held = held_by(lambda test, mapped: estimate_areas(test.sum(axis=0).T, mapped, NAMES[:3]))
+    assert (held < 0.5).all(), held
+
+
+def test_intervals_without_the_luck_of_a_small_map_would_be_too_sure():
+    held = held_by(lambda test, mapped: estimate_areas_from_places(test, mapped, NAMES[:3]), 150)
+    assert (held < 0.9).all(), held
+
+
+def test_accuracies_by_places_have_the_errors_of_places():
+    """Against 1,000 test grounds of the same kind: what they spread is what the bootstrap of one of them says."""
+    rng, mapped = np.random.default_rng(0), [20.0, 30.0, 50.0]
+    drawn = [clustered(40, rng) for _ in range(1000)]
+    every = [estimate_areas(counts.sum(axis=0).T, mapped, NAMES[:3]) for counts in drawn]
+    said = [estimate_areas_from_places(counts, mapped, NAMES[:3]) for counts in drawn[:80]]
+    assert rms(a.overall.error for a in said) == pytest.approx(np.std([a.overall.value for a in every]), rel=0.15)
+    for k in range(3):
+        for what in ("users", "producers", "area"):
+            spread = np.std([getattr(areas.classes[k], what).value for areas in every])
+            assert rms(getattr(a.classes[k], what).error for a in said) == pytest.approx(spread, rel=0.15)
+
+
+def test_estimates_by_places_are_those_of_all_their_pixels():
+    counts, mapped = clustered(12, np.random.default_rng(0)), [2.0, 0.0, 5.0]
+    empty = np.zeros((3, 3, 3), np.int64)
+    found = estimate_areas_from_places(np.concatenate([empty, counts]), mapped, NAMES[:3])
+    pooled = estimate_areas(counts.sum(axis=0).T, mapped, NAMES[:3])
+    for a, b in zip(found.classes, pooled.classes, strict=True):
+        assert (a.area.value, a.users.value) == (b.area.value, b.users.value) and a.mapped == b.mapped
+        assert a.producers.value == b.producers.value and a.points <= 12
+    assert found.overall.value == pooled.overall.value
+    again = estimate_areas_from_places(counts, mapped, NAMES[:3])
+    assert again == found != estimate_areas_from_places(counts, mapped, NAMES[:3], seed=1)
+
+
+def test_places_that_are_alike_leave_no_doubt():
+    counts = np.repeat(clustered(1, np.random.default_rng(0)), 20, axis=0)
+    found = estimate_areas_from_places(counts, [1.0, 1.0, 1.0], NAMES[:3])
+    assert [c.area.error for c in found.classes] == pytest.approx([0, 0, 0], abs=1e-9)
+
+
+def test_a_class_that_is_nowhere_has_no_producers_accuracy_and_does_not_disturb():
+    counts = clustered(12, np.random.default_rng(0))
+    counts[:, 1], counts[:, :, 1] = 0, 0
+    found = estimate_areas_from_places(counts, [1.0, 0.0, 1.0], NAMES[:3])
+    assert found.classes[1].producers is None and found.classes[1].area.value == 0 == found.classes[1].points
+
+
+def test_a_class_on_few_places_of_the_test_ground_has_an_error_all_the_same():
+    counts = clustered(30, np.random.default_rng(0))
+    counts[2:, :, 1] = 0  # so that one draw in eight lacks it
+    found = estimate_areas_from_places(counts, [1.0, 1.0, 1.0], NAMES[:3])
+    assert found.classes[1].points == 2 and all(c.area.error > 0 for c in found.classes)
+
+
+def test_test_ground_of_no_use_is_told():
+    counts = clustered(12, np.random.default_rng(0))
+    with pytest.raises(BadOption, match="has 9 places, too few to know how much the map's errors vary: 10 are needed"):
+        estimate_areas_from_places(counts[:9], [1.0, 1.0, 1.0], NAMES[:3])
+    with pytest.raises(BadOption, match="holds no class"):
+        estimate_areas_from_places(counts, [0.0, 0.0, 0.0], NAMES[:3])
+    counts[1:, :, 2] = 0
+    with pytest.raises(BadOption, match="holds stable forest, but on fewer than 2 places"):
+        estimate_areas_from_places(counts, [1.0, 1.0, 1.0], NAMES[:3])
+    estimate_areas_from_places(counts, [1.0, 1.0, 0.0], NAMES[:3])

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 
 import synthetic
 from sat2map import area, sample
+from sat2map.areas import PLACES
 from sat2map.errors import BadOption, OutputError, SceneError, SourceError
 from sat2map.legend import IGNORED, legend_of
 from sat2map.polygons.reading import open_class_map
@@ -142,8 +143,10 @@ def bad(tmp_path: Path, kind: str) -> Path:
         points = points.set_geometry(points.translate(1e7, 0))
     elif kind == "polygons":
         points = points.set_geometry(points.buffer(1))
-    elif kind == "few":
-        points = points[(points["class"] != "town") | (points["class"] == "town").cumsum().eq(1)]
+    elif kind in ("few", "none"):
+        points = points[(points["class"] != "town") | (points["class"] == "town").cumsum().eq({"few": 1}.get(kind, -1))]
+    elif kind == "empty":
+        points["class"] = ""
     points.to_file(tmp_path / f"{kind}.gpkg")
     return tmp_path / f"{kind}.gpkg"
 
@@ -155,6 +158,8 @@ def bad(tmp_path: Path, kind: str) -> Path:
         ("far", "lies on the map with a class"),
         ("polygons", "holds Polygon, but reference points are needed"),
         ("few", r"Too few reference points lie where the map says town \(1\)"),
+        ("none", r"Too few reference points lie where the map says town \(0\). Each class of the map needs 2"),
+        ("empty", "None of the 30 points of .* lies on the map with a class"),
     ],
 )
 def test_points_of_no_use_are_told(tmp_path, kind, told):
@@ -187,3 +192,139 @@ def test_a_sample_that_cannot_be_drawn_is_told_and_leaves_nothing(tmp_path):
         sample(map, 50, tmp_path / "points.gpkg")
     with rasterio.open(map) as file:
         assert file.count == 1
+
+
+def test_a_map_without_data_holds_no_class(tmp_path):
+    empty = write_map(tmp_path / "map.tif", np.full((20, 20), IGNORED, np.uint8))
+    with pytest.raises(BadOption, match="holds no class, so there is nothing to draw from"):
+        sample(empty, 10, tmp_path / "points.gpkg")
+    with pytest.raises(BadOption, match="holds no class, so there is no area"):
+        area(empty, report=write_places(tmp_path / "report"))
+
+
+def test_a_column_that_is_not_there_is_told(tmp_path):
+    map = write_map(tmp_path / "map.tif", stripes())
+    label(sample(map, 30, tmp_path / "points.gpkg"), stripes())
+    with pytest.raises(SourceError, match=r"has no column 'cover'. It has: id, class"):
+        area(map, reference=tmp_path / "points.gpkg", column="cover")
+
+
+def test_points_where_the_projection_does_not_reach_lie_off_the_map(tmp_path):
+    map = write_map(tmp_path / "map.tif", stripes())
+    points = label(sample(map, 60, tmp_path / "points.gpkg"), stripes()).to_crs("EPSG:4326")
+    beyond = points.iloc[:2].set_geometry(gpd.points_from_xy([123, 33], [5, 91], crs="EPSG:4326"))
+    gpd.GeoDataFrame(pd.concat([points, beyond])).to_file(tmp_path / "more.gpkg")
+    found = area(map, reference=tmp_path / "more.gpkg")
+    assert (found.used, found.outside) == (len(points), 2)
+
+
+def places(count: int = 16, seed: int = 0) -> np.ndarray:
+    """Return pixels `(places, 3, 3)`, rows the truth: where forest is mapped a fifth is town, all else is right."""
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((count, 3, 3), np.int64)
+    counts[:, 0, 0], counts[:, 2, 2] = rng.integers(100, 200, (2, count))
+    counts[:, 1, 1] = 4 * rng.integers(20, 60, count)
+    counts[:, 2, 1] = counts[:, 1, 1] // 4 + rng.integers(-5, 6, count)
+    counts[0, 2, 1] -= (5 * counts[:, 2, 1] - counts[:, :, 1].sum(axis=1)).sum() // 4
+    return counts
+
+
+def write_places(report: Path, counts: np.ndarray | None = None, names: tuple[str, ...] = LEGEND.names) -> Path:
+    report.mkdir(exist_ok=True)
+    np.savez_compressed(report / PLACES, counts=places() if counts is None else counts, classes=np.array(names))
+    return report
+
+
+def test_a_map_as_wrong_as_the_test_ground(tmp_path):
+    map = write_map(tmp_path / "map.tif", stripes())
+    report = write_places(tmp_path / "report", names=("Water", "FOREST", "town"))
+    found = area(map, report=report)
+    water, forest, town = np.bincount(stripes().ravel(), minlength=256)[:3] * 0.01
+    sizes = [c.area.value for c in found.areas.classes]
+    assert sizes == pytest.approx([water, 0.8 * forest, town + 0.2 * forest], rel=0.01)
+    assert [c.mapped for c in found.areas.classes] == pytest.approx([water, forest, town])
+    assert found.areas.classes[0].area.error < 1e-9 < 0.1 < found.areas.classes[1].area.error
+    assert (found.source, found.unit, found.used, found.outside, found.unlabelled) == ("report", "ha", 16, 0, 0)
+    assert "As wrong on this map as on the test ground, of which there are 16 places" in found.basis
+    assert found.to_json()["basis"] == found.basis and found.to_json()["source"] == "report"
+    assert area(map, report=report / "report.html") == found
+
+
+def test_a_small_map_is_less_sure_than_a_large_one(tmp_path):
+    ids = stripes()
+    report = write_places(tmp_path / "report")
+    small = area(write_map(tmp_path / "small.tif", ids), report=report).areas
+    large = area(write_map(tmp_path / "large.tif", np.tile(ids, (8, 8))), report=report).areas
+    tested = places().sum()
+    wider = np.sqrt((1 + tested / (ids != IGNORED).sum()) / (1 + tested / (64 * (ids != IGNORED).sum())))
+    for a, b in zip(small.classes[1:], large.classes[1:], strict=True):
+        assert b.area.value == pytest.approx(64 * a.area.value)
+        assert 64 * a.area.error / b.area.error == pytest.approx(wider)
+
+
+def test_a_map_without_a_crs_and_test_ground(tmp_path):
+    map = write_map(tmp_path / "map.tif", stripes(), Affine.identity(), None)
+    found = area(map, report=write_places(tmp_path / "report"))
+    assert found.unit == "pixels" and found.areas.classes[0].mapped == (stripes() == 0).sum()
+
+
+def broken_report(tmp_path: Path, kind: str) -> Path:
+    report, counts = tmp_path / "report", places()
+    if kind == "few":
+        return write_places(report, counts[:6])
+    if kind == "unmapped":
+        counts[:, :, 2] = 0
+    if kind == "one":
+        return write_places(report, counts[:, :1, :1], ("water",))
+    if kind == "other":
+        return write_places(report, counts, ("water", "forest", "wheat"))
+    if kind == "shape":
+        return write_places(report, counts, ("water", "town"))
+    write_places(report, counts)
+    if kind == "absent":
+        (report / PLACES).unlink()
+    if kind == "damaged":
+        (report / PLACES).write_bytes((report / PLACES).read_bytes()[:90])
+    if kind == "text":
+        (report / PLACES).write_text("counts")
+    if kind == "lacking":
+        np.savez(report / PLACES, counts=counts)
+    return report
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("few", "The test ground has 6 places, too few to know how much the map's errors vary: 10 are needed"),
+        ("unmapped", "The map holds town, but on fewer than 2 places of the test ground was that mapped"),
+        ("other", "The map holds town, but the model of .* maps water, forest, wheat. Name the report of the model"),
+        ("shape", r"holds counts \(16, 3, 3\) of 2 classes"),
+        ("absent", "There is no .*places.npz. .* evaluate the model again"),
+        ("damaged", "places.npz cannot be read: .* Evaluate the model again"),
+        ("text", "places.npz cannot be read: .* Evaluate the model again"),
+        ("lacking", "places.npz cannot be read: .* Evaluate the model again"),
+    ],
+)
+def test_reports_of_no_use_are_told(tmp_path, kind, told):
+    map = write_map(tmp_path / "map.tif", stripes())
+    with pytest.raises((SourceError, BadOption), match=told):
+        area(map, report=broken_report(tmp_path, kind))
+
+
+def test_test_ground_of_one_class_is_told(tmp_path):
+    map = write_map(tmp_path / "map.tif", np.zeros((20, 20), np.uint8))
+    with pytest.raises(SourceError, match="maps one class alone, water"):
+        area(map, report=broken_report(tmp_path, "one"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({}, "Neither --reference nor --report came. Name one"),
+        ({"reference": "points.gpkg", "report": "report"}, "Both --reference and --report came. Name one"),
+        ({"report": "report", "column": "cover"}, "--column cover is a column of reference points"),
+    ],
+)
+def test_words_that_do_not_go_together(tmp_path, words, told):
+    with pytest.raises(BadOption, match=told):
+        area(write_map(tmp_path / "map.tif", stripes()), **words)

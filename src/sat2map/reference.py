@@ -1,6 +1,7 @@
 """A reference sample: drawn by the classes of a map, labelled by people, and turned into areas with their errors.
 
 The verbs `sample` and `area`. Reference points are classes on the ground; the map's class at each point is its stratum.
+Without points, the test ground of a report may tell how wrong the map is.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from zipfile import BadZipFile
 
 import geopandas as gpd
 import numpy as np
@@ -17,7 +19,7 @@ import pyogrio
 import pyproj
 from affine import Affine
 
-from sat2map.areas import FEWEST, Areas, estimate_areas
+from sat2map.areas import FEWEST, PLACES, Areas, estimate_areas, estimate_areas_from_places
 from sat2map.errors import BadOption, SourceError
 from sat2map.files import whole_file
 from sat2map.labels import read_shapes
@@ -37,6 +39,10 @@ POINT_FILES = (".gpkg", ".geojson", ".fgb")
 """What reference points are written to."""
 
 
+NOWHERE = np.empty(0, np.int64)
+"""Rows, or columns, of no pixel."""
+
+
 @dataclass(frozen=True)
 class AreaReport:
     """What `area` found.
@@ -44,55 +50,122 @@ class AreaReport:
     Args:
         areas: Areas and accuracies with their errors.
         unit: Of the areas: `ha`, or `pixels` of a map without a CRS.
-        used: Reference points that were used.
+        used: Reference points that were used, or places of test ground.
         outside: Points that lie off the map or where it has no data.
         unlabelled: Points whose class is empty.
+        source: Where the errors of the map are known from: reference points on it, or the test ground of a report.
     """
 
     areas: Areas
     unit: str
     used: int
-    outside: int
-    unlabelled: int
+    outside: int = 0
+    unlabelled: int = 0
+    source: Literal["reference", "report"] = "reference"
+
+    @property
+    def basis(self) -> str:
+        """What the areas rest on, in a sentence."""
+        if self.source == "reference":
+            return f"From {self.used:,} reference points, taken to be drawn at random within each class of the map."
+        return (
+            f"As wrong on this map as on the test ground, of which there are {self.used:,} places: true only as far as "
+            "that ground is like the map's. Reference points on the map (sat2map sample) do not need that."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        return {**asdict(self), "basis": self.basis}
 
 
-def area(map: Path | str, *, reference: Path | str, column: str | None = None) -> AreaReport:
-    """Estimate the area of each class of a map, with its error, from reference points.
+def area(
+    map: Path | str,
+    *,
+    reference: Path | str | None = None,
+    report: Path | str | None = None,
+    column: str | None = None,
+) -> AreaReport:
+    """Estimate the area of each class of a map, with its error, from reference points or from test ground.
 
-    The points have to be drawn at random within each class of the map, as `sample` does.
+    Reference points have to be drawn at random within each class of the map, as `sample` does. Test ground tells how
+    wrong the map is if it was made by the model that was evaluated, and its ground is like that of the test.
 
     Args:
         map: A class map.
         reference: Points with a column that names the class on the ground; other classes than the map's are taken too.
+        report: The folder to which `evaluate` wrote the scores of the map's model.
         column: That column; found by its name if not given.
 
     Raises:
-        UserError: The files cannot be read, the points do not lie on the map, or are too few.
+        UserError: The files cannot be read; the points do not lie on the map, or are too few; the test ground is too
+            small, or lacks a class of the map.
     """
-    opened = open_class_map(map)
+    if reference is not None and report is None:
+        return _area_by_points(open_class_map(map), reference, column)
+    if reference is not None or report is None:
+        raise BadOption(
+            f"{'Neither' if report is None else 'Both'} --reference {'nor' if report is None else 'and'} --report "
+            "came. Name one: labelled points on the map, or the report of its model on test ground."
+        )
+    if column is not None:
+        raise BadOption(f"--column {column} is a column of reference points, but a report came. Leave it out.")
+    return _area_by_places(open_class_map(map), Path(report))
+
+
+def _area_by_points(opened: ClassMap, reference: Path | str, column: str | None) -> AreaReport:
     points, labels = _read_points(reference, column)
     rows, cols = _pixels_of(opened, points)
-    sizes, values = _measure(opened, rows, cols)
-    lie = values != opened.outside
+    measured = _measure(opened, rows, cols)
+    lie = measured.values != opened.outside
     labelled = np.array([bool(label) for label in labels])
     used = lie & labelled
     if not used.any():
         raise SourceError(f"None of the {len(labels)} points of {reference} lies on the map with a class. Same CRS?")
-    strata = opened.named(values[used])
+    strata = opened.named(measured.values[used])
     truth = [label for label, use in zip(labels, used, strict=True) if use]
-    classes = _Classes([*opened.named(np.array(sorted(sizes))), *sorted(truth)])
+    classes = _Classes([*measured.areas, *sorted(truth)])
     if len(classes.names) < 2:
         raise SourceError(f"Map and points hold one class alone, {classes.names[0]}: nothing can be taken for another.")
-    mapped = np.zeros(len(classes.names))
-    for value, size in sizes.items():
-        mapped[classes.index(opened.named(np.array([value]))[0])] += size
-    areas = estimate_areas(classes.counts(strata, truth), mapped.tolist(), classes.names)
-    unit = "pixels" if opened.crs is None else "ha"
-    return AreaReport(areas, unit, int(used.sum()), int((labelled & ~lie).sum()), int((~labelled).sum()))
+    areas = estimate_areas(classes.counts(strata, truth), classes.sizes(measured.areas), classes.names)
+    return AreaReport(areas, measured.unit, int(used.sum()), int((labelled & ~lie).sum()), int((~labelled).sum()))
+
+
+def _area_by_places(opened: ClassMap, report: Path) -> AreaReport:
+    counts, names = _read_places(report)
+    measured = _measure(opened, NOWHERE, NOWHERE)
+    classes = _Classes(names)
+    strange = [name for name in measured.areas if name not in classes]
+    if strange:
+        raise SourceError(
+            f"The map holds {', '.join(strange)}, but the model of {report} maps {', '.join(names)}. "
+            "Name the report of the model that made the map."
+        )
+    if len(names) < 2:
+        raise SourceError(f"The model of {report} maps one class alone, {names[0]}: nothing can be taken for another.")
+    areas = estimate_areas_from_places(counts, classes.sizes(measured.areas), names, pixels=measured.pixels)
+    return AreaReport(areas, measured.unit, int(counts.any(axis=(1, 2)).sum()), source="report")
+
+
+def _read_places(report: Path) -> tuple[np.ndarray, list[str]]:
+    """Return the confusion matrices of a report's places `(P, K, K)`, and the names of its classes.
+
+    Raises:
+        SourceError: The report holds none.
+    """
+    path = (report.parent if report.suffix == ".html" else report) / PLACES
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            counts, names = file["counts"], file["classes"].tolist()
+    except FileNotFoundError:
+        raise SourceError(
+            f"There is no {path}. Name the report of a model of classes; if an older version wrote it, evaluate the "
+            "model again."
+        ) from None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise SourceError(f"{path} cannot be read: {error}. Evaluate the model again.") from None
+    if counts.shape[1:] != (len(names), len(names)):
+        raise SourceError(f"{path} holds counts {counts.shape} of {len(names)} classes. Evaluate the model again.")
+    return counts, names
 
 
 class _Classes:
@@ -103,6 +176,9 @@ class _Classes:
         self.names = list(dict.fromkeys(first[name.casefold()] for name in names))
         self._index = {name.casefold(): i for i, name in enumerate(self.names)}
 
+    def __contains__(self, name: str) -> bool:
+        return name.casefold() in self._index
+
     def index(self, name: str) -> int:
         """Return the place of a name."""
         return self._index[name.casefold()]
@@ -112,6 +188,30 @@ class _Classes:
         counts = np.zeros((len(self.names), len(self.names)), np.int64)
         np.add.at(counts, ([self.index(n) for n in rows], [self.index(n) for n in cols]), 1)
         return counts
+
+    def sizes(self, areas: Mapping[str, float]) -> list[float]:
+        """Return the area of each name, with those that differ by case together."""
+        sizes = [0.0] * len(self.names)
+        for name, size in areas.items():
+            sizes[self.index(name)] += size
+        return sizes
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a map holds.
+
+    Args:
+        areas: The area of each class by its name.
+        unit: Of the areas.
+        pixels: How many pixels have a class.
+        values: The map's numbers at the pixels that were asked for `(N,)`.
+    """
+
+    areas: Mapping[str, float]
+    unit: str
+    pixels: int
+    values: np.ndarray
 
 
 def _read_points(path: Path | str, column: str | None) -> tuple[gpd.GeoDataFrame, list[str]]:
@@ -126,31 +226,40 @@ def _read_points(path: Path | str, column: str | None) -> tuple[gpd.GeoDataFrame
 
 
 def _pixels_of(opened: ClassMap, points: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return row and column of each point `(N,)`."""
+    """Return row and column of each point `(N,)`; -1 where the map's projection does not reach."""
     if points.crs is not None and opened.crs is not None:
         points = points.to_crs(opened.crs)
-    cols, rows = _moved(~opened.affine, points.geometry.x.to_numpy(), points.geometry.y.to_numpy())
-    return np.floor(rows).astype(np.int64), np.floor(cols).astype(np.int64)
+    xy = points.get_coordinates().to_numpy()
+    reached = np.isfinite(xy).all(axis=1)
+    cols, rows = _moved(~opened.affine, *np.where(reached[:, None], xy, 0).T)
+    row, col = (np.where(reached, np.floor(axis), -1).astype(np.int64) for axis in (rows, cols))
+    return row, col
 
 
 def _moved(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
 
-def _measure(opened: ClassMap, rows: np.ndarray, cols: np.ndarray) -> tuple[dict[int, float], np.ndarray]:
-    """Return the area of each number of a map, and the number at each of these pixels, in one pass."""
+def _measure(opened: ClassMap, rows: np.ndarray, cols: np.ndarray) -> _Measured:
+    """Measure a map, and look up the number at each of these pixels, in one pass."""
     sizes: dict[int, float] = {}
+    pixels = 0
     values = np.full(len(rows), opened.outside, np.int64)
     of_row = row_areas(opened)
     inside = (cols >= 0) & (cols < opened.shape[1])
-    for first, pixels in zip(range(0, opened.shape[0], ROWS), _strips(opened), strict=True):
-        here = np.flatnonzero(inside & (rows >= first) & (rows < first + len(pixels)))
-        values[here] = pixels[rows[here] - first, cols[here]]
-        for value in np.unique(pixels).tolist():
+    for first, strip in zip(range(0, opened.shape[0], ROWS), _strips(opened), strict=True):
+        here = np.flatnonzero(inside & (rows >= first) & (rows < first + len(strip)))
+        values[here] = strip[rows[here] - first, cols[here]]
+        for value in np.unique(strip).tolist():
             if value != opened.outside:
-                size = float((pixels == value).sum(axis=1) @ of_row[first : first + len(pixels)])
-                sizes[value] = sizes.get(value, 0.0) + size
-    return sizes, values
+                in_row = (strip == value).sum(axis=1)
+                sizes[value] = sizes.get(value, 0.0) + float(in_row @ of_row[first : first + len(strip)])
+                pixels += int(in_row.sum())
+    numbers = sorted(sizes)
+    areas = dict.fromkeys(opened.named(np.array(numbers)), 0.0)
+    for name, number in zip(opened.named(np.array(numbers)), numbers, strict=True):
+        areas[name] += sizes[number]
+    return _Measured(areas, "pixels" if opened.crs is None else "ha", pixels, values)
 
 
 def _strips(opened: ClassMap) -> Iterator[np.ndarray]:

@@ -3,60 +3,95 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from sat2map.areas import Estimate
+from sat2map.bootstrap import Interval
 from sat2map.downloads import ARCHIVES
+from sat2map.evaluation import Evaluation
 from sat2map.fidelity import Metric, absent
 from sat2map.metrics import Scores
 from sat2map.networks import CRITICS, NETWORKS
 from sat2map.reference import AreaReport
-from sat2map.reports import figure
+from sat2map.reports import Rival, figure
 
 Shown = Iterator[Table | str]
 
-
-def measures(metrics: Sequence[Metric], scores: Scores | None) -> Shown:
-    """Show how like the truth pictures are, and the scores of classes, as far as there are any."""
-    if metrics:
-        yield from _metrics(metrics)
-    if scores:
-        yield from _scores(scores)
+UNITS = {"reference": "Points", "report": "Places"}
+"""What areas are estimated from, by `AreaReport.source`."""
 
 
-def _metrics(metrics: Sequence[Metric]) -> Shown:
-    table = Table("Measure", "Value", "Better", "Samples", "Features of", "Note", box=None)
+def evaluation(made: Evaluation) -> Shown:
+    """Show how like the truth pictures are, and the scores of classes, with 95 % intervals; or models side by side."""
+    if made.rivals:
+        yield from _rivals(made.rivals)
+        return
+    if made.metrics:
+        yield from _metrics(made.metrics, made.intervals)
+    if made.scores:
+        yield from _scores(made.scores, made.intervals)
+
+
+def _metrics(metrics: Sequence[Metric], intervals: Mapping[str, Interval]) -> Shown:
+    table = Table("Measure", "Value", "95 %", "Better", "Samples", "Features of", "Note", box=None)
     for m in metrics:
         if m.value is not None:
-            table.add_row(m.name, figure(m), m.better, f"{m.samples:,} {m.of}", m.extractor, m.reason)
+            spread = _ends(intervals.get(m.name), 1)
+            table.add_row(m.name, figure(m), spread, m.better, f"{m.samples:,} {m.of}", m.extractor, m.reason)
     yield table
     for reason, names in absent(metrics).items():
         yield f"Without {', '.join(names)}: {reason}"
 
 
-def _scores(scores: Scores) -> Shown:
-    table = _table("Class", "Precision", "Recall", "IoU", "F1", "Boundary F1", "Pixels")
+def _scores(scores: Scores, intervals: Mapping[str, Interval]) -> Shown:
+    table = _table("Class", "IoU", "95 %", "Precision", "Recall", "F1", "Boundary F1", "Boundary IoU", "Pixels")
     for c in scores.classes:
-        own = (c.precision, c.recall, c.iou, c.f1, c.boundary_f1)
-        table.add_row(c.name, *map(_decimal, own), f"{c.pixels:,}")
-    means = (scores.mean_precision, scores.mean_recall, scores.mean_iou, scores.mean_f1, scores.mean_boundary_f1)
-    table.add_row("mean", *map(_decimal, means), style="bold")
+        others = (c.precision, c.recall, c.f1, c.boundary_f1, c.boundary_iou)
+        spread = _ends(intervals.get(f"iou/{c.name}"))
+        table.add_row(c.name, _decimal(c.iou), spread, *map(_decimal, others), f"{c.pixels:,}")
+    means = (scores.mean_precision, scores.mean_recall, scores.mean_f1)
+    outlines = (scores.mean_boundary_f1, scores.mean_boundary_iou)
+    spread = _ends(intervals.get("mean_iou"))
+    table.add_row("mean", _decimal(scores.mean_iou), spread, *map(_decimal, (*means, *outlines)), style="bold")
     yield table
-    yield f"Accuracy {_decimal(scores.accuracy)}"
+    yield f"Accuracy {_decimal(scores.accuracy)} {_ends(intervals.get('accuracy'))}"
+
+
+def _rivals(found: Sequence[Rival]) -> Shown:
+    """Show each score of each model with its 95 % interval, and how far it is above the first one's."""
+    first, *others = found
+    table = Table("Score", *(rival.name for rival in found), *(f"{r.name} - {first.name}" for r in others), box=None)
+    for what in first.scores:
+        own = (f"{_decimal(r.scores.get(what))} {_ends(r.intervals.get(what))}" for r in found)
+        table.add_row(what, *own, *(_gain(r.difference.get(what)) for r in others))
+    yield table
+    yield "* The 95 % interval of the difference leaves out 0."
+
+
+def _gain(difference: tuple[float, float, float] | None) -> str:
+    if difference is None:
+        return "-"
+    value, low, high = difference
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" + ("" if low <= 0 <= high else " *")
+
+
+def _ends(interval: Interval | None, digits: int = 3) -> str:
+    return "" if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
 def areas(found: AreaReport) -> Shown:
     """Show areas and accuracies with their errors, and which points were left out."""
     sizes = (f"Mapped {found.unit}", f"Area {found.unit}", "± 95 %")
-    table = _table("Class", *sizes, "User's accuracy", "Producer's accuracy", "Points")
+    table = _table("Class", *sizes, "User's accuracy", "Producer's accuracy", UNITS[found.source])
     for c in found.areas.classes:
         own = (f"{size:,.1f}" for size in (c.mapped, c.area.value, c.area.margin))
         table.add_row(c.name, *own, _with_margin(c.users), _with_margin(c.producers), str(c.points))
     yield table
-    yield f"Overall accuracy {_with_margin(found.areas.overall)}, from {found.used:,} points"
+    yield f"Overall accuracy {_with_margin(found.areas.overall)}"
+    yield found.basis
     for count, what in ((found.outside, "lie off the map's classes"), (found.unlabelled, "have no class yet")):
         if count:
             yield f"{count:,} points {what} and were left out"
