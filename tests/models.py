@@ -31,12 +31,18 @@ PLAIN = Inputs(("band 1",), (0,), 1, (0.0,), (1.0,), "uint8")
 
 
 def colour_model(
-    folder: Path, *, inputs: Inputs = INPUTS, legend: Legend = synthetic.LEGEND, provenance: dict | None = None
+    folder: Path,
+    *,
+    inputs: Inputs = INPUTS,
+    legend: Legend = synthetic.LEGEND,
+    provenance: dict | None = None,
+    never: tuple[int, ...] = (),
 ) -> MapModel:
-    """Write a model that sees in each pixel the class whose colour is the nearest."""
+    """Write a model that sees in each pixel the class whose colour is the nearest, but for those it `never` sees."""
     colours = (synthetic.SEEN[:3] - INPUTS.mean) / INPUTS.std
     weights = colours[:, :, None, None].astype(np.float32)
     bias = (-(colours**2).sum(axis=1) / 2)[None, :, None, None].astype(np.float32)
+    bias[:, list(never)] = -1e3
     x_NCHW = ops.parameter([-1, 3, -1, -1], np.float32)
     scores_NKHW = ops.add(ops.convolution(x_NCHW, weights, [1, 1], [0, 0], [0, 0], [1, 1]), bias)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +53,7 @@ def colour_model(
     return model
 
 
-def colour_run(path: Path, source: Path, **words: object) -> RunFolder:
+def colour_run(path: Path, source: Path, *, never: tuple[int, ...] = (), **words: object) -> RunFolder:
     """Write the folder of a run that seems to have trained `colour_model` on a source."""
     options = TrainOptions(size=32, epochs=1, **words)
     run = begin_run(path, str(source), options)
@@ -65,7 +71,7 @@ def colour_run(path: Path, source: Path, **words: object) -> RunFolder:
         "split": split.how,
         "parameters": 12,
     }
-    colour_model(run.model, provenance=provenance)
+    colour_model(run.model, provenance=provenance, never=never)
     return run
 
 

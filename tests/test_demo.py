@@ -12,12 +12,12 @@ TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision"
 
 def test_own_data_become_a_model_a_map_polygons_and_a_report(tmp_path, vector_folder):
     made = demo(tmp_path / "demo", source=vector_folder, **TINY)
-    for path in (made.map, made.polygons, made.picture, made.report, tmp_path / "demo/run/model/graph.xml"):
+    for path in (made.map, made.polygons, made.picture, made.evaluation.report, tmp_path / "demo/run/model/graph.xml"):
         assert path.stat().st_size > 0
     with rasterio.open(made.map) as file:
         assert file.crs == synthetic.UTM
         assert file.shape == (96, 96)
-    assert made.scores.accuracy is not None
+    assert made.evaluation.scores.accuracy is not None
 
 
 def test_a_second_demo_replaces_the_first_and_pictures_give_a_picture(tmp_path, rgb_folder):
@@ -44,5 +44,5 @@ def test_the_folder_of_someone_else_is_not_replaced(tmp_path):
 
 def test_map_pictures_become_a_map_and_a_report(tmp_path, picture_folder, no_net):
     made = demo(tmp_path / "demo", source=picture_folder, **TINY)
-    assert made.map.suffix == ".png" and made.report.exists() and made.polygons is None
+    assert made.map.suffix == ".png" and made.evaluation.report.exists() and made.polygons is None
     assert {m.name for m in made.metrics if m.value is not None} >= {"L1", "PSNR"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,8 +15,11 @@ import rasterio
 import synthetic
 from models import colour_run
 from sat2map import evaluate, predict
+from sat2map.calibration import Calibration
 from sat2map.errors import ModelError, OutputError, SourceError
 from sat2map.legend import IGNORED, Legend, MapClass
+from sat2map.mapmodel import load_model
+from sat2map.metrics import ClassScores
 from sat2map.runs import RunFolder
 from sat2map.sources import open_source
 from sat2map.splits import read_split
@@ -65,7 +69,7 @@ def check(found: dict, expected: dict) -> None:
     for key, value in expected.items():
         if key == "classes":
             for one, other in zip(found[key], value, strict=True):
-                assert one.keys() == {"name", "precision", "recall", "iou", "f1", "pixels", "boundary_f1"}
+                assert one.keys() == {f.name for f in fields(ClassScores)}
                 assert {k: one[k] for k in other} == pytest.approx(other)
         else:
             assert found[key] == pytest.approx(value)
@@ -195,11 +199,140 @@ def test_a_part_that_was_left_out_is_told(tmp_path, noisy):
         evaluate(noisy, tmp_path / "report", model=run.path)
 
 
-def test_a_random_split_is_told(tmp_path, noisy):
+def test_a_random_split_is_no_test_unless_that_is_accepted(tmp_path, noisy):
     run = colour_run(tmp_path / "run", noisy, split="random")
-    made = evaluate(noisy, tmp_path / "report", model=run.path)
+    with pytest.raises(SourceError, match=r"This is no test: The split was random.*with --leaks accept"):
+        evaluate(noisy, tmp_path / "report", model=run.path)
+    assert not (tmp_path / "report").exists()
+    made = evaluate(noisy, tmp_path / "report", model=run.path, leaks="accept")
     assert "random-split" in {f.kind for f in made.findings}
     assert metrics(tmp_path / "report")["split"] == "random"
+
+
+@pytest.fixture(scope="module")
+def leaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three places; a picture of the last one is a shifted crop of one of the first."""
+    path = tmp_path_factory.mktemp("leaking")
+    grounds = [(synthetic.landscape(i, 320), synthetic.seen(synthetic.landscape(i, 320), i)) for i in range(2)]
+    crop = np.s_[..., 37:257, 20:240]
+    for i, (ids, looks) in enumerate([*grounds, (grounds[0][0][crop], grounds[0][1][crop])]):
+        synthetic.save(path / f"place {i}" / "images" / f"{i}.png", looks)
+        synthetic.write_mask(path / f"place {i}" / "masks" / f"{i}.png", ids)
+    synthetic.write_legend(path / "classes.json")
+    return path
+
+
+def test_ground_that_was_learnt_from_is_no_test(tmp_path, leaking):
+    run = colour_run(tmp_path / "run", leaking, val=("place 1",), test=("place 2",))
+    with pytest.raises(SourceError, match=r"This is no test: .*with --leaks accept"):
+        evaluate(leaking, tmp_path / "report", model=run.path)
+    assert not (tmp_path / "report").exists()
+    made = evaluate(leaking, tmp_path / "report", model=run.path, leaks="accept")
+    assert "leak" in {f.kind for f in made.findings}
+    (leak,) = metrics(tmp_path / "report")["leaks"]
+    assert (leak["first"]["part"], leak["second"]["part"], leak["how"]) == ("learnt", "scored", "content")
+    assert (tmp_path / "report" / "leaks.png").exists()
+    assert "no test, for it was seen in training" in Page(made.report.read_text()).text
+
+
+def test_what_training_found_clean_is_not_looked_at_again(tmp_path, leaking):
+    run = colour_run(tmp_path / "run", leaking, val=("place 1",), test=("place 2",))
+    run.leaks.write_text("[]")
+    assert evaluate(leaking, tmp_path / "report", model=run.path).findings == ()
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A test of twelve places, in which some ground looks like another class."""
+    path = tmp_path_factory.mktemp("wide")
+    for i, shape in enumerate([(64, 64), (64, 64), (1536, 2048)]):
+        ids = np.random.default_rng(i).integers(0, 3, (shape[0] // 16, shape[1] // 16)).astype(np.uint8)
+        ids = ids.repeat(16, 0).repeat(16, 1)
+        looks = ids.copy()
+        for n, part in enumerate(np.hsplit(looks, max(shape[1] // 512, 1))):
+            part[: 40 * n] = (part[: 40 * n] + 1) % 3
+        synthetic.save(path / f"place {i}" / "images" / f"{i}.png", synthetic.seen(looks, i))
+        synthetic.write_mask(path / f"place {i}" / "masks" / f"{i}.png", ids)
+    synthetic.write_legend(path / "classes.json")
+    return path
+
+
+def wide_run(path: Path, source: Path, **words) -> RunFolder:
+    return colour_run(path, source, val=("place 1",), test=("place 2",), **words)
+
+
+def test_scores_come_with_intervals_and_the_counts_behind_them(tmp_path, wide):
+    made = evaluate(wide, tmp_path / "report", model=wide_run(tmp_path / "run", wide).path)
+    found = metrics(tmp_path / "report")
+    assert found["places"]["count"] == 12
+    for name in ("accuracy", "mean_iou", "iou/Land", "boundary_iou/Water", "object_f1/Building", "mean_boundary_f1"):
+        low, high = found["intervals"][name]
+        point = made.scores.figures()[name]
+        assert low < point < high, name
+        assert made.intervals[name] == (low, high)
+    with np.load(tmp_path / "report" / "places.npz", allow_pickle=False) as places:
+        assert places["counts"].shape == (12, 3, 3)
+        assert places["counts"].sum(axis=0).tolist() == found["confusion"]["rows_are_truth"]
+        assert places["classes"].tolist() == list(synthetic.LEGEND.names)
+        assert {tuple(w[2:]) for w in places["windows"].tolist()} == {(512, 512)}
+    text = Page(made.report.read_text()).text
+    assert "12 places of up to 512 x 512" in text
+
+
+def test_few_places_have_no_intervals_and_that_is_said(tmp_path, noisy, run):
+    made = evaluate(noisy, tmp_path / "report", model=run.path)
+    assert made.intervals == {}
+    assert "too few to say how sure the scores are" in Page(made.report.read_text()).text
+
+
+def test_a_model_card_tells_the_same(tmp_path, noisy, run):
+    made = evaluate(noisy, tmp_path / "report", model=run.path)
+    card = (tmp_path / "report" / "MODEL_CARD.md").read_text()
+    assert f"{made.scores.mean_iou:.3f}" in card
+    for words in ("red, green, blue", "uint8", f"--model {shlex.quote(str(run.model))}", *synthetic.LEGEND.names):
+        assert words in card
+
+
+def test_models_are_compared_on_the_same_places(tmp_path, wide):
+    """One of the models never sees water, where the other is right: the difference is sure."""
+    good = wide_run(tmp_path / "good", wide)
+    blind = wide_run(tmp_path / "blind", wide, never=(1,))
+    made = evaluate(wide, tmp_path / "report", model=[good.path, blind.path, good.path])
+    assert [rival.name for rival in made.rivals] == ["good-1", "blind", "good-3"]
+    first, worse, same = made.rivals
+    alone = evaluate(wide, tmp_path / "alone", model=blind.path)
+    assert worse.scores["Mean IoU"] == alone.scores.mean_iou
+    assert worse.intervals["Mean IoU"] == alone.intervals["mean_iou"]
+    value, low, high = worse.difference["Mean IoU"]
+    assert value == pytest.approx(worse.scores["Mean IoU"] - first.scores["Mean IoU"])
+    assert low < value < high < 0
+    assert same.difference["Accuracy"] == (0, 0, 0) and first.difference == {}
+    written = {path.relative_to(tmp_path / "report").as_posix() for path in (tmp_path / "report").rglob("*.html")}
+    assert written == {"comparison.html", "good-1/report.html", "blind/report.html", "good-3/report.html"}
+    assert json.loads((tmp_path / "report" / "comparison.json").read_text())["models"][1]["name"] == "blind"
+    assert made.report == tmp_path / "report" / "comparison.html"
+
+
+def test_models_of_other_tests_are_not_compared(tmp_path, wide):
+    one = wide_run(tmp_path / "one", wide)
+    other = colour_run(tmp_path / "other", wide, val=("place 2",), test=("place 1",))
+    with pytest.raises(ModelError, match=r"one and other were not scored on the same ground"):
+        evaluate(wide, tmp_path / "report", model=[one.path, other.path])
+    assert not (tmp_path / "report").exists()
+
+
+def test_probabilities_are_judged_before_and_after_calibration(tmp_path, wide):
+    """The colour model is always sure, and wrong on a part: a temperature makes it as sure as it is right."""
+    run = wide_run(tmp_path / "run", wide)
+    model = load_model(run.path)
+    replace(model, calibration=Calibration.of_temperature(3, 3)).save()
+    made = evaluate(wide, tmp_path / "report", model=run.path)
+    told = metrics(tmp_path / "report")["probabilities"]
+    assert told["raw"]["accuracy"] == told["calibrated"]["accuracy"] == pytest.approx(made.scores.accuracy)
+    assert told["calibrated"]["mean_confidence"] < told["raw"]["mean_confidence"]
+    assert {"reliability.png", "coverage.png"} <= {f.name for f in (tmp_path / "report").iterdir()}
+    text = Page(made.report.read_text()).text
+    assert f"{told['raw']['ece']:.3f}, calibrated {told['calibrated']['ece']:.3f}" in text
 
 
 def test_a_report_is_not_replaced_unasked(tmp_path, noisy, run):

@@ -22,7 +22,7 @@ from sat2map.mapmodel import Architecture, MapModel
 from sat2map.options import TrainOptions
 from sat2map.outputs import HALF, Picture
 from sat2map.runs import RunFolder, begin_run, command
-from sat2map.tiling import Tiling
+from sat2map.tiling import Tiling, Window
 
 SIZE = 280
 NOISE = 6
@@ -120,7 +120,8 @@ def test_a_painted_map_is_measured_and_read(tmp_path, source, run):
     assert decoded["far"]["share_of_prediction"] == pytest.approx(2000 / SIZE**2)
     assert decoded["far"]["most_common_in_prediction"][0]["colour"] == "#28F828"
     files = {f.name for f in (tmp_path / "report").iterdir()}
-    assert files == {"report.html", "metrics.json", "confusion.png", "best.png", "worst.png"}
+    beside = {"MODEL_CARD.md", "places.npz"}
+    assert files == {"report.html", "metrics.json", "confusion.png", "best.png", "worst.png", *beside}
     html = made.report.read_text()
     for text in (
         "Mismatch of windows",
@@ -195,8 +196,8 @@ def test_far_and_ignored_truth_is_not_scored_but_a_painted_pixel_always_is():
     truth = picture((250, 0, 0), (240, 10, 0), (0, 0, 250), (0, 250, 0), (100, 100, 100), (100, 100, 100))
     painted = picture((200, 20, 9), (90, 100, 90), (250, 0, 0), (250, 0, 0), (0, 250, 0), (0, 0, 250))
     painted[3, 0, 1] = 0  # not painted
-    decoded.add(truth, painted)
-    assert decoded.matrix.tolist() == [[1, 0], [0, 2]]
+    decoded.add("a.png", Window(0, 0, *truth.shape[1:]), truth, painted)
+    assert decoded.counts.matrix.tolist() == [[1, 0], [0, 2]]
     assert (decoded.pixels, decoded.far_truth, decoded.far_painted) == (5, 1, 1)
     assert decoded.far_colours == [("#08F808", 0.2)]
     assert [f.kind for f in decoded.findings] == ["far-colours"]

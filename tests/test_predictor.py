@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 import synthetic
 from models import PLAIN, colour_model, unet_model
+from sat2map.calibration import UNCERTAINTIES, Calibration
+from sat2map.domain import Domain
 from sat2map.legend import IGNORED, Legend, MapClass
 from sat2map.mapmodel import Architecture, MapModel
 from sat2map.options import RuntimeOptions
 from sat2map.outputs import Classes
 from sat2map.predictor import QUARTER_TURNS, Predictor, choose_tiling, predictors
+from sat2map.runtimes import Computed
 from sat2map.scenes import Scene, array_scene
 from sat2map.tiling import Tiling, Window, grid, ramp, whole
 
@@ -31,23 +34,23 @@ class Exact:
     ahead: int = 1
     description: str = "exact"
 
-    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], np.ndarray]:
+    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], Computed]:
         ids = np.where(valid_NHW, pixels_NCHW[:, 0], 0).astype(int)
         scores = np.moveaxis(np.eye(3, dtype=np.float32)[ids], -1, 1).copy()
-        return lambda: scores
+        return lambda: Computed(scores)
 
 
 @dataclass(frozen=True)
 class Opinionated(Exact):
     """Scores that depend on the place of a pixel in its window, and on all of the window: windows disagree."""
 
-    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], np.ndarray]:
+    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], Computed]:
         x_NCHW = np.where(valid_NHW[:, None], pixels_NCHW, 0).astype(np.float32)
         noise = np.random.default_rng(0).random((3, *x_NCHW.shape[2:]), np.float32)
         weight = 1 + x_NCHW.sum(axis=(1, 2, 3), keepdims=True) % 7
         scores = noise * weight + x_NCHW * noise[::-1]
         scores /= scores.sum(axis=1, keepdims=True)
-        return lambda: scores
+        return lambda: Computed(scores)
 
 
 def fabricated(shape: tuple[int, int], share: float = 1.0, seed: int = 0) -> Scene:
@@ -59,7 +62,7 @@ def mapped(predictor: Predictor, scene: Scene, block: int) -> np.ndarray:
     """Return the map that is made of blocks, the last one first."""
     ids = np.full(scene.shape, 77, np.uint8)
     for window in list(grid(whole(scene.shape), block))[::-1]:
-        ids[window.slices] = predictor.block(scene, window)
+        ids[window.slices] = predictor.block(scene, window).pixels
     return ids
 
 
@@ -83,7 +86,7 @@ def reference(predictor: Predictor, scene: Scene) -> tuple[np.ndarray, np.ndarra
         for j, col in enumerate(tiling.axis(width).starts):
             read = scene.read(Window(row, col, tiling.size, tiling.size))
             if read.valid.any():
-                scores = predictor.runtime.start(read.pixels[None], read.valid[None])()[0]
+                scores = predictor.runtime.start(read.pixels[None], read.valid[None])().activated[0]
                 canvas = np.zeros((3, row + tiling.size, col + tiling.size), np.float32)
                 canvas[:, row:, col:] = scores
                 canvas = np.pad(canvas, ((0, 0), (0, height), (0, width)))[:, :height, :width]
@@ -141,7 +144,7 @@ def test_windows_without_data_are_not_computed():
 
     @dataclass(frozen=True)
     class Counting(Exact):
-        def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], np.ndarray]:
+        def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], Computed]:
             calls.append(pixels_NCHW.shape)
             return super().start(pixels_NCHW, valid_NHW)
 
@@ -179,6 +182,74 @@ def test_probabilities_are_bytes_and_without_data_255():
     valid = scene.read().valid
     assert (scores[:, ~valid] == 255).all()
     np.testing.assert_allclose(scores[:, valid], total[:, valid] * 254, atol=0.51)
+
+
+TEMPERED = Calibration.of_temperature(2.5, 3)
+VECTOR = Calibration((0.5, 1.0, 2.0), (0.0, 1.0, -1.0))
+
+
+@pytest.mark.parametrize("calibration", [None, TEMPERED, VECTOR])
+def test_layers_are_of_calibrated_probabilities(calibration):
+    """Raw ones stay as they are; the map changes with them only if the most probable class can."""
+    scene = fabricated((40, 30), 0.8)
+    keep = ("probabilities", "scores", "confidence", *UNCERTAINTIES)
+    predictor = Predictor(replace(MODEL, calibration=calibration), Tiling(16, 4), Opinionated(), keep=keep)
+    made, valid = predictor.block(scene, whole(scene.shape)), scene.read().valid
+    total, ids = reference(predictor, scene)
+    corrected = calibration.apply(total) if calibration else total
+    np.testing.assert_allclose(made.layers["probabilities"][:, valid], total[:, valid], atol=1e-5)
+    assert np.isnan(made.layers["probabilities"][:, ~valid]).all()
+    np.testing.assert_allclose(made.layers["scores"][:, valid], corrected[:, valid] * 254, atol=0.51)
+    np.testing.assert_allclose(made.layers["confidence"][0, valid], corrected.max(axis=0)[valid] * 254, atol=0.51)
+    for name, measure in UNCERTAINTIES.items():
+        np.testing.assert_allclose(made.layers[name][0, valid], measure(corrected)[valid] * 254, atol=0.51)
+    expected = np.where(valid, corrected.argmax(axis=0), IGNORED) if calibration is VECTOR else ids
+    np.testing.assert_array_equal(made.pixels, expected)
+    assert (made.pixels != ids).any() == (calibration is VECTOR)
+
+
+@pytest.mark.parametrize("calibration", [None, TEMPERED])
+def test_pixels_that_are_not_sure_enough_have_a_class_of_their_own(calibration):
+    scene = fabricated((40, 30), 0.8)
+    model = replace(MODEL, calibration=calibration)
+    made, plain = (
+        Predictor(model, Tiling(16, 4), Opinionated(), abstain=p).block(scene, whole(scene.shape)).pixels
+        for p in (0.5, None)
+    )
+    total, _ = reference(Predictor(model, Tiling(16, 4), Opinionated()), scene)
+    confidence = (calibration.apply(total) if calibration else total).max(axis=0)
+    unsure = scene.read().valid & (confidence < 0.5)
+    assert 20 < unsure.sum() < 1000
+    np.testing.assert_array_equal(made, np.where(unsure, 3, plain))
+
+
+@dataclass(frozen=True)
+class Telling(Exact):
+    """The mean of a window is its inner feature."""
+
+    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], Computed]:
+        made = super().start(pixels_NCHW, valid_NHW)().activated
+        return lambda: Computed(made, pixels_NCHW.mean(axis=(2, 3)))
+
+
+class Narrow(Domain):
+    """Knows windows of a mean of up to 1."""
+
+    def strangeness(self, inner_ND: np.ndarray) -> np.ndarray:
+        return inner_ND[:, 0]
+
+
+def test_windows_unlike_all_training_are_told():
+    """The lower half of the scene is of higher values; below it there is no data, which is not strange."""
+    pixels, valid = np.zeros((48, 48), np.uint8), np.ones((48, 48), bool)
+    pixels[24:], valid[36:] = 2, False
+    model = replace(MODEL, domain=Narrow((), (), (), ()))
+    for batch in (1, 3):
+        predictor = Predictor(model, Tiling(12, 0), Telling(batch), keep=("novelty",))
+        made = list(predictor.strips(array_scene(pixels, valid), whole((48, 48))))
+        assert [w for strip in made for w in strip.strange] == [Window(24, col, 12, 12) for col in range(0, 48, 12)]
+        novelty = np.concatenate([strip.layers["novelty"][0] for strip in made])
+        assert [novelty[0, 0], novelty[30, 0], novelty[40, 0]] == [0, round(2 / 3 * 254), 255]
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])

@@ -10,9 +10,12 @@ import pytest
 
 import sat2map
 from sat2map import cli
-from sat2map.options import EvaluateOptions, PredictOptions, ReadOptions, TrainOptions
+from sat2map.options import EvaluateOptions, PredictOptions, ReadOptions, RuntimeOptions, TrainOptions
 
-VERBS = ["area", "sample", "download", "inspect", "train", "evaluate", "export", "predict", "polygonize", "demo"]
+VERBS = [
+    "area", "change", "demo", "download", "evaluate", "export", "inspect", "polygonize", "predict", "sample", "suggest",
+    "train",
+]  # fmt: skip
 
 
 def test_the_public_names_are_these():
@@ -52,6 +55,8 @@ def words_of_command(name: str) -> set[str]:
         ("polygonize", None),
         ("area", None),
         ("sample", None),
+        ("change", None),
+        ("suggest", RuntimeOptions),
         ("download", None),
     ],
 )

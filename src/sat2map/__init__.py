@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sat2map.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from sat2map.changes import change as change
     from sat2map.demonstration import demo as demo
     from sat2map.downloads import download as download
     from sat2map.evaluation import evaluate as evaluate
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from sat2map.reference import sample as sample
     from sat2map.scenes import open_scene as open_scene
     from sat2map.sources import open_source as open_source
+    from sat2map.suggesting import suggest as suggest
     from sat2map.training import train as train
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "area": "reference",
+    "change": "changes",
     "demo": "demonstration",
     "download": "downloads",
     "evaluate": "evaluation",
@@ -41,6 +44,7 @@ _HOMES = {
     "polygonize": "polygons",
     "predict": "prediction",
     "sample": "reference",
+    "suggest": "suggesting",
     "train": "training",
 }
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sat2map.errors import OutputError
-from sat2map.evaluation import evaluate
+from sat2map.evaluation import Evaluation, evaluate
 from sat2map.fabricate import write_scene
-from sat2map.fidelity import Metric
 from sat2map.mapmodel import load_model
-from sat2map.metrics import Scores
 from sat2map.options import TrainOptions
 from sat2map.outputs import Picture
 from sat2map.prediction import predict
@@ -33,17 +31,13 @@ class Demo:
 
     Args:
         map: The map.
-        report: The page that tells how good it is.
-        scores: How good the map's classes are; None if it is a picture whose colours mean nothing that is known.
-        metrics: How good a map picture is.
+        evaluation: How good such maps are, on ground that was not learnt from.
         polygons: The polygons of a class map.
         picture: A class map beside its image.
     """
 
     map: Path
-    report: Path
-    scores: Scores | None
-    metrics: tuple[Metric, ...] = ()
+    evaluation: Evaluation
     polygons: Path | None = None
     picture: Path | None = None
 
@@ -82,7 +76,7 @@ def demo(
     if isinstance(load_model(run).output, Picture):
         beside = {}
     made = predict(scene.name, folder / f"map{suffix}", model=run, overwrite=True, **beside)
-    return Demo(made.map, evaluated.report, evaluated.scores, evaluated.metrics, **beside)
+    return Demo(made.map, evaluated, **beside)
 
 
 def _write_scene(folder: Path, seed: int) -> None:

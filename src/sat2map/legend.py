@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sat2map.errors import SourceError
+from sat2map.errors import BadOption, SourceError
 
 IGNORED = 255
 """The id of pixels that have no label, or no data: never a class."""
@@ -26,6 +26,11 @@ CERTAIN = 254
 """What stands for a probability of 1 in rasters of probabilities, in which `IGNORED` is no data."""
 
 Colour = tuple[int, int, int]
+
+UNSURE = "unsure"
+"""Name of the class of pixels that a map leaves open."""
+
+UNSURE_COLOUR: Colour = (186, 186, 186)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,19 @@ class Legend:
             tuple(c for c in every if c.name.casefold() not in unwanted),
             tuple(c for c in every if c.name.casefold() in unwanted),
         )
+
+    def with_unsure(self) -> Legend:
+        """Return the legend with one more class, `unsure`, whose number is the largest that is free.
+
+        Raises:
+            BadOption: There is a class of that name already, or no number is left.
+        """
+        taken = {c.value for c in self.classes}
+        free = [value for value in range(IGNORED) if value not in taken]
+        if not free or UNSURE.casefold() in {name.casefold() for name in self.names}:
+            why = "has such a class already" if free else "has no number left for it"
+            raise BadOption(f"--abstain maps pixels as {UNSURE!r}, but the legend {why}. Leave it out.")
+        return Legend((*self.classes, MapClass(UNSURE, UNSURE_COLOUR, free[-1])), self.ignored)
 
     def for_maps(self) -> Legend:
         """Return the legend with numbers that a map can hold: those of the masks, or ids where these do not fit.

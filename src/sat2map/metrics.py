@@ -10,13 +10,14 @@ holds no data there is no map to judge; `unscored` tells how many labels are los
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from sat2map.boundaries import boundary_f1
+from sat2map.boundaries import boundary_f1, boundary_iou
 from sat2map.legend import IGNORED
+from sat2map.objects import object_f1
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class ClassScores:
         f1: Harmonic mean of precision and recall.
         pixels: How many pixels of truth are of this class.
         boundary_f1: F1 of its outlines, if they were compared (`boundaries`).
+        boundary_iou: IoU of what lies along its outlines, likewise.
+        object_precision: Which share of the objects mapped as this class are there, if they were compared (`objects`).
+        object_recall: Which share of the objects that are there were mapped, likewise.
+        object_f1: Harmonic mean of these two.
     """
 
     name: str
@@ -40,6 +45,10 @@ class ClassScores:
     f1: float | None
     pixels: int
     boundary_f1: float | None = None
+    boundary_iou: float | None = None
+    object_precision: float | None = None
+    object_recall: float | None = None
+    object_f1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class Scores:
         mean_recall: Mean of the classes' recalls (balanced accuracy, if each class is in the truth).
         classes: The scores of each class, in the legend's order.
         mean_boundary_f1: Mean of the classes' boundary F1, if outlines were compared.
+        mean_boundary_iou: Mean of the classes' boundary IoU, likewise.
     """
 
     accuracy: float | None
@@ -63,6 +73,13 @@ class Scores:
     mean_recall: float | None
     classes: tuple[ClassScores, ...]
     mean_boundary_f1: float | None = None
+    mean_boundary_iou: float | None = None
+
+    def figures(self) -> dict[str, float | None]:
+        """Return all scores by name, those of classes as `iou/Building`."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "classes"}
+        names = [f.name for f in fields(ClassScores) if f.name not in ("name", "pixels")]
+        return own | {f"{name}/{c.name}": getattr(c, name) for name in names for c in self.classes}
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as plain values; what has no score is None, so that the JSON holds no NaN."""
@@ -99,7 +116,12 @@ def unscored(truth_ids: np.ndarray, predicted_ids: np.ndarray) -> int:
     return int(np.count_nonzero((truth_ids != IGNORED) & (predicted_ids == IGNORED)))
 
 
-def scores_of(matrix: np.ndarray, names: Sequence[str], boundaries: np.ndarray | None = None) -> Scores:
+def scores_of(
+    matrix: np.ndarray,
+    names: Sequence[str],
+    boundaries: np.ndarray | None = None,
+    objects: np.ndarray | None = None,
+) -> Scores:
     """Turn counts into scores.
 
     With TP, FP and FN of a class: precision `TP / (TP + FP)`, recall `TP / (TP + FN)` and F1
@@ -114,12 +136,14 @@ def scores_of(matrix: np.ndarray, names: Sequence[str], boundaries: np.ndarray |
     Args:
         matrix: Counts `(K, K)`: rows are the truth, columns the prediction.
         names: Names of the K classes.
-        boundaries: Counts of `boundary_counts` `(K, 4)`, if outlines were compared.
+        boundaries: Counts of `boundary_counts` `(K, BOUNDARY_COUNTS)`, if outlines were compared.
+        objects: Counts of `object_counts` `(K, OBJECT_COUNTS)`, if objects were compared.
     """
     if matrix.shape != (len(names), len(names)):
         raise ValueError(f"Counts {matrix.shape} do not fit {len(names)} class names.")
-    outlines = [None] * len(names) if boundaries is None else [boundary_f1(counts) for counts in boundaries]
-    classes = tuple(_class_scores(matrix, i, name, outlines[i]) for i, name in enumerate(names))
+    classes = tuple(
+        _class_scores(matrix, i, name, _outlines(boundaries, i) | _objects(objects, i)) for i, name in enumerate(names)
+    )
     total = int(matrix.sum())
     return Scores(
         accuracy=int(np.trace(matrix)) / total if total else None,
@@ -128,11 +152,23 @@ def scores_of(matrix: np.ndarray, names: Sequence[str], boundaries: np.ndarray |
         mean_precision=_mean(c.precision for c in classes),
         mean_recall=_mean(c.recall for c in classes),
         classes=classes,
-        mean_boundary_f1=_mean(outlines),
+        mean_boundary_f1=_mean(c.boundary_f1 for c in classes),
+        mean_boundary_iou=_mean(c.boundary_iou for c in classes),
     )
 
 
-def _class_scores(matrix: np.ndarray, i: int, name: str, outline: float | None) -> ClassScores:
+def _outlines(boundaries: np.ndarray | None, i: int) -> dict[str, float | None]:
+    if boundaries is None:
+        return {}
+    return {"boundary_f1": boundary_f1(boundaries[i]), "boundary_iou": boundary_iou(boundaries[i])}
+
+
+def _objects(objects: np.ndarray | None, i: int) -> dict[str, float | None]:
+    names = ("object_precision", "object_recall", "object_f1")
+    return {} if objects is None else dict(zip(names, object_f1(objects[i]), strict=True))
+
+
+def _class_scores(matrix: np.ndarray, i: int, name: str, others: dict[str, float | None]) -> ClassScores:
     right, true, mapped = int(matrix[i, i]), int(matrix[i].sum()), int(matrix[:, i].sum())
     if not true and not mapped:
         return ClassScores(name, None, None, None, None, 0)
@@ -143,7 +179,7 @@ def _class_scores(matrix: np.ndarray, i: int, name: str, outline: float | None) 
         iou=right / (true + mapped - right),
         f1=2 * right / (true + mapped),
         pixels=true,
-        boundary_f1=outline,
+        **others,
     )
 
 

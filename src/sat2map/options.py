@@ -70,6 +70,7 @@ class SplitOptions:
         test: Share of the ground for the test, or names of groups.
         block: Side of a block of ground in pixels; chosen to give about forty if not given.
         buffer: Width in pixels of the strip left out between blocks of different parts; a tenth of a block if none is.
+        check_leaks: Look whether the same ground lies in several parts, by place and by what images show, and warn.
     """
 
     split: Literal["auto", "groups", "blocks", "files", "random"] = "auto"
@@ -77,6 +78,7 @@ class SplitOptions:
     test: tuple[str, ...] = ("0.15",)
     block: int | None = None
     buffer: int | None = None
+    check_leaks: bool = True
 
     def __post_init__(self) -> None:
         check_positive(self, "block")

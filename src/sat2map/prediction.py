@@ -8,19 +8,21 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
-from itertools import dropwhile
+from itertools import chain, dropwhile
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sat2map.engines import ENGINES, Engine
 from sat2map.errors import BadOption, OutputError, SceneError
 from sat2map.jobs import Job
-from sat2map.legend import Legend
+from sat2map.layers import LAYERS
+from sat2map.legend import UNSURE, Legend
 from sat2map.options import PredictOptions
-from sat2map.outputs import Output, Picture
+from sat2map.outputs import Picture
 from sat2map.pictures import map_picture, to_rgb
 from sat2map.polygons import WRITERS, polygonize
-from sat2map.predictor import LAYERS
 from sat2map.progress import track_pixels
 from sat2map.scenes import Scene, image_files
 from sat2map.scenes.gdal import open_gdal
@@ -47,6 +49,7 @@ class Prediction:
         counts: Pixels of each class in the map, or all that is drawn of a picture.
         invalid: Pixels without data.
         unreadable: Parts of the scene that could not be read and are without data for that, with `keep_going`.
+        strange: Parts that look unlike all that the model has learnt from; an interrupted run's are not counted.
         seconds: How long it took; an interrupted run's share is not counted.
     """
 
@@ -55,6 +58,7 @@ class Prediction:
     counts: Mapping[str, int]
     invalid: int
     unreadable: tuple[Window, ...]
+    strange: tuple[Window, ...]
     seconds: float
 
     @property
@@ -120,45 +124,59 @@ def _predict(
 ) -> Prediction:
     """Turn a scene into a map with an engine that is open, and what is asked for by names of `BESIDE`."""
     began = time.monotonic()
+    if job.options.uncertainty and not beside.get("confidence"):
+        raise BadOption(
+            f"--uncertainty {job.options.uncertainty[0]} is a band of the file of --confidence. Name that file: "
+            "--confidence FILE.tif"
+        )
     target = check_destination(map, SINKS, overwrite=overwrite)
     begun = part_folder(target).exists()  # then what lies beside it was made by the call that is gone on with
     paths = {name: Path(path) for name, path in beside.items() if path is not None}
     for name, path in paths.items():
         check_destination(path, BESIDE[name], overwrite=overwrite or begun)
     _check_distinct(job.path, (map, *paths.values()))
-    _check_kind(job.model.output, paths)
-    layers = {name: path for name, path in paths.items() if name in LAYERS}
-    job = replace(job, keep=tuple(layers))
+    _check_kind(job, paths)
+    layers = {name: _layers(name, job.options) for name in paths if name in LAYERS}
+    job = replace(job, keep=tuple(chain.from_iterable(layers.values())))
 
     def draw(made: Path) -> None:
         if "polygons" in paths:
             polygonize(made, paths["polygons"], confidence=paths.get("confidence"), overwrite=True)
         if "picture" in paths:
-            _draw(job.scene, made, job.model.output.legend, paths["picture"])
+            _draw(job.scene, made, _legend(job), paths["picture"])
 
     job.check()
     unreadable: set[Window] = set()
+    strange: list[Window] = []
     with ExitStack() as stack:
-        sinks = [
-            stack.enter_context(sink)
-            for sink in _open_sinks(job, target, layers, [str(path) for path in paths.values()], overwrite)
-        ]
+        sinks = [stack.enter_context(sink) for sink in _open_sinks(job, target, paths, overwrite)]
         blocks = _remaining(job, sinks)
         total = sum(block.height * block.width for block in blocks)
         strips = engine.compute(job, blocks)
         for strip in track_pixels(strips, "Predicting", total, lambda strip: strip.window.height * strip.window.width):
-            for sink, pixels in zip(sinks, (strip.pixels, *strip.layers.values()), strict=True):
+            bands = (np.concatenate([strip.layers[name] for name in names]) for names in layers.values())
+            for sink, pixels in zip(sinks, (strip.pixels, *bands), strict=True):
                 sink.write(strip.window, pixels)
             unreadable.update(strip.unreadable)
+            strange += strip.strange
         for sink in sinks[1:]:
             sink.close()
         sinks[0].close(before=draw)  # the map comes last: where it is, all is
     if unreadable:
         log.warning("%d parts of %s cannot be read and are nodata: %s", len(unreadable), job.path, _listed(unreadable))
+    if strange:
+        share = sum(part.height * part.width for part in strange) / total
+        log.warning(
+            "%.0f %% of %s looks unlike anything the model has learnt from: %s. --confidence FILE.tif --uncertainty "
+            "novelty shows where.", max(100 * share, 1), job.path, _listed(strange),
+        )  # fmt: skip
     *counts, invalid = sinks[0].counts.tolist()
-    held = dict(zip(job.model.output.counted, counts, strict=True))
+    unsure = (UNSURE,) if job.options.abstain else ()
+    held = dict(zip((*job.model.output.counted, *unsure), counts, strict=True))
     seconds = round(time.monotonic() - began, 3)
-    return Prediction(target, engine.description(job), held, invalid, tuple(sorted(unreadable)), seconds)
+    return Prediction(
+        target, engine.description(job), held, invalid, tuple(sorted(unreadable)), tuple(strange), seconds
+    )
 
 
 def predict_all(
@@ -185,19 +203,29 @@ def predict_all(
         return list(engine.each(turn, waiting))
 
 
-def _open_sinks(
-    job: Job, target: Path, layers: Mapping[str, Path], beside: Sequence[str], overwrite: bool
-) -> Iterator[Sink]:
-    legend, tags, facts = job.model.output.legend, _tags(job), {**job.facts(), "other files": list(beside)}
+def _layers(file: str, options: PredictOptions) -> tuple[str, ...]:
+    """Return the layers that a file holds: names of `LAYERS`."""
+    return (file, *options.uncertainty) if file == "confidence" else (file,)
+
+
+def _legend(job: Job) -> Legend:
+    """Return the classes of the map."""
+    legend = job.model.output.legend
+    return legend.with_unsure() if job.options.abstain else legend
+
+
+def _open_sinks(job: Job, target: Path, beside: Mapping[str, Path], overwrite: bool) -> Iterator[Sink]:
+    """Open the map, and the files of layers among those that lie beside it."""
+    tags, facts = _tags(job), {**job.facts(), "other files": [str(path) for path in beside.values()]}
     grid = job.grid if job.grid != job.scene.geobox else None
     how: dict[str, Any] = {"tags": tags, "job": facts, "overwrite": overwrite, "grid": grid}
     if isinstance(job.model.output, Picture):
         yield open_picture(target, job.scene.geobox, **how)
     else:
-        yield open_sink(target, job.scene.geobox, legend, **how)
-    for name, path in layers.items():
-        bands = legend.names if name == "scores" else (name,)
-        yield open_scores(path, job.scene.geobox, bands, **how)
+        yield open_sink(target, job.scene.geobox, _legend(job), **how)
+    for name in (n for n in beside if n in LAYERS):
+        bands = job.model.output.legend.names if name == "scores" else _layers(name, job.options)
+        yield open_scores(beside[name], job.scene.geobox, bands, **how)
 
 
 def _remaining(job: Job, sinks: Sequence[Sink]) -> list[Window]:
@@ -221,11 +249,12 @@ def _listed(windows: Collection[Window]) -> str:
     return "; ".join(places) + ("; ..." if len(windows) > 5 else "")
 
 
-def _check_kind(output: Output, beside: Mapping[str, Path]) -> None:
+def _check_kind(job: Job, beside: Mapping[str, Path]) -> None:
     """Refuse what can only be made of a class map."""
-    if isinstance(output, Picture) and beside:
+    asked = [*beside, *(name for name in ("abstain", "uncertainty") if getattr(job.options, name))]
+    if isinstance(job.model.output, Picture) and asked:
         raise BadOption(
-            f"The model draws a map picture, which has no --{next(iter(beside))}: it holds colours, not classes. "
+            f"The model draws a map picture, which has no --{asked[0]}: it holds colours, not classes. "
             "Leave that out, or train on classes."
         )
 

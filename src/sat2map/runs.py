@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "split.json"
 
     @property
+    def leaks(self) -> Path:
+        """Which ground lies in several parts, as far as it was looked for; drawn in a PNG of the same name."""
+        return self.path / "leaks.json"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object per epoch."""
         return self.path / "metrics.jsonl"

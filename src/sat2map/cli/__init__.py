@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from sat2map.cli.app import app
 from sat2map.cli.beginning import demo, download
-from sat2map.cli.maps import area, polygonize, predict, sample
+from sat2map.cli.maps import area, change, polygonize, predict, sample, suggest
 from sat2map.cli.models import evaluate, export, inspect, networks, train
 from sat2map.cli.running import main, run
 
 __all__ = [
     "app",
     "area",
+    "change",
     "demo",
     "download",
     "evaluate",
@@ -25,5 +26,6 @@ __all__ = [
     "predict",
     "run",
     "sample",
+    "suggest",
     "train",
 ]

@@ -14,6 +14,7 @@ from sat2map.options import (
     LearnOptions,
     PredictOptions,
     ReadOptions,
+    RuntimeOptions,
     SplitOptions,
 )
 
@@ -40,6 +41,7 @@ Splitting = Annotated[SplitOptions, _flat("Split")]
 Learning = Annotated[LearnOptions, _flat("Learning")]
 Judging = Annotated[CriticOptions, _flat("Critic")]
 Predicting = Annotated[PredictOptions, _flat("Prediction")]
+Running = Annotated[RuntimeOptions, _flat("Prediction")]
 Evaluating = Annotated[EvaluateOptions, _flat("Evaluation")]
 
 

@@ -50,8 +50,8 @@ def demo(
     from sat2map import tables
 
     made = sat2map.demo(folder, source=source, minutes=minutes, seed=seed)
-    show(tables.measures(made.metrics, made.scores))
+    show(tables.evaluation(made.evaluation))
     for what, path in (("Map", made.map), ("Polygons", made.polygons), ("Picture", made.picture)):
         if path:
             say(f"{what:9} {path.resolve()}")
-    say(f"Report    {made.report.resolve()}")
+    say(f"Report    {made.evaluation.report.resolve()}")

@@ -1,16 +1,18 @@
-"""Commands about maps: predict, polygonize, sample, area."""
+"""Commands about maps: predict, polygonize, sample, area, change, suggest."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 import sat2map
-from sat2map.cli.app import Predicting, app, console, say, show
+from sat2map.cli.app import Predicting, Running, app, console, say, show
 from sat2map.errors import BadOption
-from sat2map.options import PredictOptions
+from sat2map.options import PredictOptions, RuntimeOptions
 
 
 @app.command
@@ -120,19 +122,111 @@ def sample(map: Path, count: int, points: Path, /, *, seed: int = 0, overwrite: 
 
 
 @app.command
-def area(map: Path, /, *, reference: Path, column: str | None = None, json: bool = False) -> None:
+def area(
+    map: Path,
+    /,
+    *,
+    reference: Path | None = None,
+    report: Path | None = None,
+    column: str | None = None,
+    json: bool = False,
+) -> None:
     """Estimate the area of each class of a map, corrected for its errors, with its own error.
 
     Args:
         map: A class map.
         reference: Labelled points, drawn at random within each class of the map as `sample` does.
+        report: In their place, the folder in which `evaluate` scored the map's model on ground like the map's.
         column: Their column that names the class on the ground; found by its name if not given.
         json: Print JSON.
     """
     from sat2map import tables
 
-    found = sat2map.area(map, reference=reference, column=column)
+    found = sat2map.area(map, reference=reference, report=report, column=column)
     if json:
         console().print_json(data=found.to_json())
     else:
         show(tables.areas(found))
+
+
+@app.command
+def change(
+    before: Path,
+    after: Path,
+    out: Path,
+    /,
+    *,
+    min_area: float | None = None,
+    rare: float = 0.0,
+    reference: Path | None = None,
+    column: str | None = None,
+    json: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Tell what changed between two class maps of the same ground, on any grids.
+
+    Args:
+        before: The earlier class map.
+        after: The later one.
+        out: The folder to make: transitions.tif, changes.gpkg, change.png, change.json.
+        min_area: Leave out polygons smaller than this, in square metres (pixels if the maps have no CRS).
+        rare: Changes on less than this share of the ground become one class, "other change".
+        reference: Points drawn with `sample` from transitions.tif and labelled: areas then come with their errors.
+        column: Their column that names what happened; found by its name if not given.
+        json: Print JSON.
+        overwrite: Replace the files of an earlier change.
+    """
+    from sat2map.changes.telling import shown
+
+    found = sat2map.change(
+        before,
+        after,
+        out,
+        min_area=min_area,
+        rare=rare,
+        reference=reference,
+        column=column,
+        overwrite=overwrite,
+    )
+    if json:
+        console().print_json(data=found.to_json())
+        return
+    show(shown(found))
+    say(f"Map, polygons and picture in {out}")
+
+
+@app.command
+def suggest(
+    scene: str,
+    places: Path,
+    /,
+    *,
+    model: Path,
+    count: Annotated[int, Parameter(alias="-n")] = 50,
+    size: int = 256,
+    labelled: Path | None = None,
+    seed: int = 0,
+    json: bool = False,
+    overwrite: bool = False,
+    options: Running = RuntimeOptions(),
+) -> None:
+    """Choose the places whose labels would teach a model most: where it is unsure, and each unlike the others.
+
+    Args:
+        scene: An image file, a URL, a STAC item, or a folder or pattern of pictures.
+        places: The file of polygons to write: .gpkg, .geojson or .fgb; `rank` 1 is to be labelled first.
+        model: The run that trained it, or its model folder.
+        count: How many places.
+        size: Side of a place in pixels.
+        labelled: A vector file of ground that has labels: left out, and kept away from.
+        seed: Where all random numbers start.
+        json: Print JSON.
+        overwrite: Replace a file that is there.
+    """
+    words: dict[str, Any] = {"count": count, "size": size, "labelled": labelled, "seed": seed, **asdict(options)}
+    made = sat2map.suggest(scene, places, model=model, overwrite=overwrite, **words)
+    if json:
+        console().print_json(data=made.to_json())
+        return
+    say(made.summary())
+    say(f"Places in {made.path}")

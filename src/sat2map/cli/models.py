@@ -16,18 +16,19 @@ log = logging.getLogger(__name__)
 
 
 @app.command
-def inspect(source: str, /, *, json: bool = False, read: Reading = ReadOptions()) -> int:
+def inspect(source: str, /, *, leaks: Path | None = None, json: bool = False, read: Reading = ReadOptions()) -> int:
     """Tell what a folder or file of imagery and labels holds, and what is wrong with it.
 
     Exit code 0 if it can be trained on, 2 if not.
 
     Args:
         source: A folder, or an image or HDF5 file.
+        leaks: Draw images that show the same ground, pair by pair: .png.
         json: Print JSON.
     """
     from sat2map.inspection import inspect as look
 
-    found = look(source, **asdict(read))
+    found = look(source, leaks=leaks, **asdict(read))
     if json:
         console().print_json(data=found.to_json())
     else:
@@ -74,16 +75,16 @@ def evaluate(
     report: Path,
     /,
     *,
-    model: Path,
+    model: tuple[Path, ...],
     overwrite: bool = False,
     options: Evaluating = EvaluateOptions(),
 ) -> None:
-    """Score a model on labelled ground it has not seen, and write a report.
+    """Score a model on labelled ground it has not seen, and write a report; or compare several.
 
     Args:
         source: A folder, or an image or HDF5 file.
         report: The folder for metrics.json, pictures and report.html.
-        model: The run that trained it, or its model folder.
+        model: The run that trained it, or its model folder. Repeated, the models are compared on the same ground.
         overwrite: Replace a report that is there.
     """
     from sat2map import tables
@@ -93,7 +94,7 @@ def evaluate(
     for finding in made.findings:
         if finding.level != "note":
             log.warning(finding.text)
-    show(tables.measures(made.metrics, made.scores))
+    show(tables.evaluation(made))
     say(f"Report in {made.report}")
 
 

@@ -43,5 +43,8 @@ class LocalEngine:
         """Return the job's model at work; opening it takes seconds."""
         kind = job.model.id, job.options, job.keep
         if kind != self._kind:
-            self._kind, self._open = kind, predictors(job.model, job.options, keep=job.keep)
+            self._kind, self._open = (
+                kind,
+                predictors(job.model, job.options, keep=job.keep, abstain=job.options.abstain),
+            )
         return self._open(job.scene)

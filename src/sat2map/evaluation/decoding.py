@@ -9,12 +9,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from sat2map.boundaries import boundary_counts
+from sat2map.evaluation.counting import ClassCounts
 from sat2map.fidelity import both_opaque
 from sat2map.legend import IGNORED, Legend, MapClass
-from sat2map.metrics import Scores, confusion, scores_of
 from sat2map.reports import percent
 from sat2map.sources import Finding
+from sat2map.tiling import Window
 
 FAR = 60
 """Distance in grey levels (of at most 442) from which on a colour is of no class."""
@@ -44,18 +44,12 @@ class Decoded:
     pixels: int = 0
     far_truth: int = 0
     far_painted: int = 0
-    matrix: np.ndarray = field(init=False)
+    counts: ClassCounts = field(init=False)
     _far_colours: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.matrix = np.zeros((len(self.legend), len(self.legend)), np.int64)
-        self._boundaries = np.zeros((len(self.legend), 4), np.int64)
+        self.counts = ClassCounts(self.legend)
         self._far_colours = np.zeros((256 // STEP) ** 3, np.int64)
-
-    @property
-    def scores(self) -> Scores:
-        """IoU and its like of each class."""
-        return scores_of(self.matrix, self.legend.names, self._boundaries)
 
     @property
     def far_colours(self) -> list[tuple[str, float]]:
@@ -63,14 +57,13 @@ class Decoded:
         most = np.argsort(-self._far_colours, kind="stable")[:SHOWN]
         return [(_bin_colour(i), self._far_colours[i] / self.pixels) for i in most if self._far_colours[i]]
 
-    def add(self, truth: np.ndarray, painted: np.ndarray) -> None:
-        """Count a block: red, green, blue and alpha `(4, H, W)` uint8."""
+    def add(self, picture: str, block: Window, truth: np.ndarray, painted: np.ndarray) -> None:
+        """Count a block of a picture: red, green, blue and alpha `(4, H, W)` uint8."""
         known = both_opaque(truth, painted)
         ids, far = self._decode(truth)
         nearest, _ = nearest_colours(painted[:3], _colours(self.legend.classes))
         ids[~known | far] = IGNORED
-        self.matrix += confusion(ids, nearest, len(self.legend))
-        self._boundaries += boundary_counts(ids, nearest, len(self.legend))
+        self.counts.add(picture, block, ids, nearest)
         strange = self._decode(painted)[1] & known
         self.pixels += int(known.sum())
         self.far_truth += int((far & known).sum())
@@ -111,8 +104,8 @@ class Decoded:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            **self.scores.to_json(),
-            "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.matrix.tolist()},
+            **self.counts.scores.to_json(),
+            "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.counts.matrix.tolist()},
             "far": {
                 "distance": FAR,
                 "share_of_truth": self.far_truth / self.pixels if self.pixels else None,

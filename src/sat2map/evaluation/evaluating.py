@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sat2map.errors import ModelError, OutputError, SourceError
+from sat2map.bootstrap import RESAMPLES, Interval, intervals
+from sat2map.errors import BadOption, ModelError, OutputError, SourceError
+from sat2map.evaluation.comparing import compare, unique
+from sat2map.evaluation.counting import PLACE
+from sat2map.evaluation.describing import describe
+from sat2map.evaluation.leaking import check_leaks, find_seen
 from sat2map.evaluation.tallies import ClassTally, PictureTally, Tally
-from sat2map.evaluation.telling import Told, overview_of, tell, write_pictures
+from sat2map.evaluation.telling import Told, overview_of, tell, write_pictures, write_rivals
 from sat2map.fidelity import Metric
 from sat2map.files import record, whole_folder, write_json
 from sat2map.legend import IGNORED, Legend
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.metrics import Scores
+from sat2map.modelcard import write_model_card
 from sat2map.options import EvaluateOptions, ReadOptions, RuntimeOptions, part_of
 from sat2map.outputs import Picture
 from sat2map.patchmetrics import PatchMetrics
 from sat2map.predictor import Predictor, predictors
 from sat2map.progress import track
-from sat2map.reports import write_report
+from sat2map.reports import Rival, write_report
 from sat2map.runs import RunFolder, command
 from sat2map.scenes import Scene
 from sat2map.sources import Finding, Source, open_source
@@ -30,7 +36,10 @@ from sat2map.splits import Area, Split, check_split, read_split
 from sat2map.tiling import grid, whole
 
 BLOCK = 2048
-"""Side in pixels of the blocks in which ground is scored."""
+"""Side in pixels of the blocks that are mapped at once."""
+
+STALE = ("best.png", "worst.png", "confusion.png", "leaks.png", "places.npz", "reliability.png", "coverage.png")
+"""What an older report may have had and this one lacks."""
 
 
 @dataclass(frozen=True)
@@ -38,53 +47,98 @@ class Evaluation:
     """What `evaluate` found.
 
     Args:
-        scores: Of classes, over all of the ground; None for pictures whose colours have no legend.
-        report: The page.
+        scores: Of classes, over all of the ground; None for pictures whose colours have no legend. Of the first model.
+        report: The page; of several models, the one that compares them.
         findings: What has to be known with it.
         metrics: How like their truth pictures are; empty for classes.
+        intervals: The 95 % intervals of scores and metrics, by name; empty if there are too few places.
+        rivals: The models side by side, if there are several.
     """
 
     scores: Scores | None
     report: Path
     findings: tuple[Finding, ...]
     metrics: tuple[Metric, ...] = ()
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    rivals: tuple[Rival, ...] = ()
 
 
 def evaluate(
-    source: Path | str, report: Path | str, *, model: Path | str, overwrite: bool = False, **words: Any
+    source: Path | str,
+    report: Path | str,
+    *,
+    model: Path | str | Sequence[Path | str],
+    overwrite: bool = False,
+    **words: Any,
 ) -> Evaluation:
-    """Score a model on labelled ground and write a report.
+    """Score a model on labelled ground and write a report; several models are compared on the same ground.
 
     Args:
         source: Imagery with labels, or with map pictures.
-        report: The folder to write `metrics.json`, pictures and `report.html` to.
-        model: A model's folder, or that of the run that trained it.
+        report: The folder to write `metrics.json`, pictures, `report.html` and `MODEL_CARD.md` to; with several models,
+            each has a folder in it, and `comparison.html` is beside them.
+        model: A model's folder, or that of the run that trained it; or several of them.
         overwrite: Whether a report that is there is replaced.
         words: The fields of `EvaluateOptions`.
 
     Raises:
-        UserError: Source, model or destination cannot be used; nothing was written.
+        UserError: Source, model or destination cannot be used, or the model has learnt from what shall be its test;
+            nothing was written.
     """
     options = EvaluateOptions(**words)
     folder = _check_folder(Path(report), overwrite)
+    models = [model] if isinstance(model, (str, Path)) else list(model)
+    if not models:
+        raise BadOption("There is no model to score. Name a run with --model.")
+    told = [_score(source, report, path, options) for path in models]
+    if len(told) == 1:
+        return _write(folder, told[0])
+    names = unique([Path(path).resolve().name for path in models])
+    rivals = compare(dict(zip(names, (one.tally for one in told), strict=True)))
+    evaluations = [_write(folder / name, one) for name, one in zip(names, told, strict=True)]
+    page = write_rivals(folder, told[0], rivals)
+    return replace(evaluations[0], report=page, rivals=tuple(rivals))
+
+
+def _score(source: Path | str, report: Path | str, model: Path | str, options: EvaluateOptions) -> Told:
+    """Count all of the ground for one model."""
     loaded = load_model(model)
-    opened = open_source(source, _reading(loaded, source, options))
+    reading = _reading(loaded, source, options)
+    opened = open_source(source, reading)
     areas = _areas(loaded, opened, options.split)
+    leaks = find_seen(loaded, opened, areas, reading, options.split)
+    seen = check_leaks(loaded, leaks, options)
     tally, findings = _tally(loaded, opened, options)
-    predictor = predictors(loaded, part_of(RuntimeOptions, options))
+    predictor = predictors(loaded, part_of(RuntimeOptions, options), keep=tally.keep)
     _count(tally, predictor, opened, areas)
     if not any(tally.scenes.values()):
         raise SourceError(f"The part {options.split!r} of {source} holds no labelled pixel to score.")
-    said = (*opened.findings, *findings, *tally.findings, *_leaks(loaded, options.split))
-    commands = (str(loaded.provenance["command"]), command("evaluate", (source, report, "--model", model), options))
-    told = Told(loaded, opened, options, tally, overview_of(predictor, opened, tally), said, commands)
+    return Told(
+        model=loaded,
+        source=opened,
+        options=options,
+        tally=tally,
+        overview=overview_of(predictor, opened, tally),
+        leaks=leaks,
+        findings=(*opened.findings, *findings, *tally.findings, *seen),
+        commands=(str(loaded.provenance["command"]), command("evaluate", (source, report, "--model", model), options)),
+    )
+
+
+def _write(folder: Path, told: Told) -> Evaluation:
+    """Write the report of one model."""
+    tally = told.tally
     with whole_folder(folder) as part:
-        write_json(part / "metrics.json", {**tally.to_json(), **_facts(loaded, opened, options)})
-        write_pictures(part, tally)
-        for stale in ("best.png", "worst.png", "confusion.png"):  # an older report may have had what this one lacks
+        write_json(part / "metrics.json", {**tally.to_json(), **_facts(told)})
+        if tally.counts:
+            tally.counts.save(part / "places.npz")
+        write_pictures(part, told)
+        for stale in STALE:
             (folder / stale).unlink(missing_ok=True)
-        write_report(part, tell(told))
-    return Evaluation(tally.scores, folder / "report.html", said, tuple(tally.metrics))
+        page = tell(told, part)
+        write_report(part, page)
+        write_model_card(part, describe(told, page))
+    return Evaluation(tally.scores, folder / "report.html", told.findings, tuple(tally.metrics), page.intervals)
 
 
 def _check_folder(path: Path, overwrite: bool) -> Path:
@@ -147,7 +201,7 @@ def _tally(model: MapModel, source: Source, options: EvaluateOptions) -> tuple[T
         colours = source.colours if options.legend or not len(output.legend) else output.legend
         return PictureTally(Picture(colours), PatchMetrics(options.feature_weights)), []
     to_ids, findings = _match(source.legend, output.legend)
-    return ClassTally(output.legend, to_ids), findings
+    return ClassTally(output.legend, to_ids, model.calibration), findings
 
 
 def _match(found: Legend, wanted: Legend) -> tuple[np.ndarray, list[Finding]]:
@@ -172,30 +226,23 @@ def _match(found: Legend, wanted: Legend) -> tuple[np.ndarray, list[Finding]]:
     return table, [Finding("warning", "unknown-classes", text)]
 
 
-def _leaks(model: MapModel, part: str) -> list[Finding]:
-    if model.provenance["split"] == "random":
-        text = "The split was random, patch by patch: the model has seen the neighbours of what it is scored on."
-        return [Finding("warning", "random-split", text)]
-    if part in ("train", "all"):
-        text = f"Scored on the part {part!r}: where the model has learnt from this ground, the scores are too good."
-        return [Finding("warning", "seen-ground", text)]
-    return []
-
-
 def _count(tally: Tally, predictor: Callable[[Scene], Predictor], source: Source, areas: Sequence[Area]) -> None:
     pairs = {pair.name: pair for pair in source.pairs}
     blocks = [(pairs[area.pair], window) for area in areas for window in grid(area.window, BLOCK)]
     for pair, window in track(blocks, "Evaluating", len(blocks)):
         truth = tally.truth(pair.target.read(window))
         if truth is not None:
-            tally.add(pair, window, truth, predictor(pair.image).block(pair.image, window))
+            tally.add(pair, truth, predictor(pair.image).block(pair.image, window))
 
 
-def _facts(model: MapModel, source: Source, options: EvaluateOptions) -> dict[str, Any]:
+def _facts(told: Told) -> dict[str, Any]:
     """Return what stands beside the scores in `metrics.json`."""
     return {
-        "source": source.path,
-        "part": options.split,
-        "split": model.provenance["split"],
-        "model": str(model.folder),
+        "intervals": {name: list(ends) for name, ends in intervals(told.tally.draws).items()},
+        "places": {"count": len(told.tally.spots), "side": PLACE, "resamples": RESAMPLES},
+        "source": told.source.path,
+        "part": told.options.split,
+        "split": told.model.provenance["split"],
+        "leaks": [leak.to_json() for leak in told.leaks],
+        "model": str(told.model.folder),
     }

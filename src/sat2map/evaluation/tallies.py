@@ -8,16 +8,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sat2map.boundaries import boundary_counts
+from sat2map.bootstrap import Figures
+from sat2map.calibration import Calibration, Reliability
+from sat2map.evaluation.counting import ClassCounts, PictureCounts, Spot, figures_of
 from sat2map.evaluation.decoding import Decoded
 from sat2map.evaluation.places import PATCH, Place, Places, can_be_shown
-from sat2map.fidelity import Metric, PixelErrors, both_opaque, pixel_errors
+from sat2map.fidelity import Metric, both_opaque, pixel_errors
 from sat2map.legend import IGNORED, Legend
-from sat2map.metrics import Scores, confusion, scores_of, unscored
+from sat2map.metrics import Scores, unscored
 from sat2map.outputs import Picture
 from sat2map.patchmetrics import PATCH as MEASURED
 from sat2map.patchmetrics import PatchMetrics
 from sat2map.pictures import class_picture, map_colours
+from sat2map.predictor import Strip
 from sat2map.raster import Raster
 from sat2map.reports import percent
 from sat2map.sources import Finding, Pair
@@ -33,10 +36,16 @@ class Tally(Protocol):
     legend: Legend
     places: Places
     unscored: int
+    keep: tuple[str, ...]
 
     @property
     def scenes(self) -> Mapping[str, int]:
         """How many pixels of each picture were scored."""
+        ...
+
+    @property
+    def spots(self) -> Sequence[Spot]:
+        """The places that were scored."""
         ...
 
     @property
@@ -45,13 +54,33 @@ class Tally(Protocol):
         ...
 
     @property
-    def matrix(self) -> np.ndarray | None:
-        """The counts behind the scores, `(K, K)`: rows are the truth."""
+    def figures(self) -> Figures:
+        """All figures that have a spread, by name."""
+        ...
+
+    @property
+    def draws(self) -> Sequence[Figures]:
+        """The same for places drawn at random, again and again, to be asked for when all is counted."""
+        ...
+
+    @property
+    def by_picture(self) -> Mapping[str, Figures]:
+        """A few figures of each picture."""
+        ...
+
+    @property
+    def counts(self) -> ClassCounts | None:
+        """The counts behind the scores of classes."""
         ...
 
     @property
     def l1_of_mean_colour(self) -> float | None:
         """The L1 of pictures that take no skill; None for classes."""
+        ...
+
+    @property
+    def reliability(self) -> tuple[Reliability, ...]:
+        """How far probabilities can be believed, as the network gives them and calibrated; none for pictures."""
         ...
 
     @property
@@ -68,8 +97,8 @@ class Tally(Protocol):
         """Return a target as the map should be; None if nothing of it is known."""
         ...
 
-    def add(self, pair: Pair, block: Window, truth: np.ndarray, mapped: np.ndarray) -> None:
-        """Count a block."""
+    def add(self, pair: Pair, truth: np.ndarray, strip: Strip) -> None:
+        """Count a block, mapped with the layers `keep`."""
         ...
 
     def facts(self) -> Mapping[str, Mapping[str, str]]:
@@ -91,48 +120,70 @@ class ClassTally:
     Args:
         legend: The classes of the model.
         to_ids: The model's id of each id of the source, `(256,)` uint8.
+        calibration: What the model corrects its probabilities by.
     """
 
+    keep: tuple[str, ...] = ("probabilities",)
     l1_of_mean_colour = None
     findings: Sequence[Finding] = ()
     metrics: Sequence[Metric] = ()
 
-    def __init__(self, legend: Legend, to_ids: np.ndarray) -> None:
-        self.legend, self._to_ids = legend, to_ids
+    def __init__(self, legend: Legend, to_ids: np.ndarray, calibration: Calibration | None) -> None:
+        self.legend, self._to_ids, self._calibration = legend, to_ids, calibration
         self.places, self.unscored = Places(), 0
-        self._matrices: dict[str, np.ndarray] = {}
-        self._boundaries = np.zeros((len(legend), 4), np.int64)
+        self.counts = ClassCounts(legend)
+        self.reliability = tuple(Reliability() for _ in range(2 if calibration else 1))
 
     @property
     def scenes(self) -> Mapping[str, int]:
         """Scored pixels by picture."""
-        return {name: int(matrix.sum()) for name, matrix in self._matrices.items()}
+        return self.counts.pixels
 
     @property
-    def matrix(self) -> np.ndarray:
-        """The summed confusion matrix `(K, K)`: rows are the truth."""
-        size = len(self.legend)
-        return sum(self._matrices.values(), np.zeros((size, size), np.int64))
+    def spots(self) -> Sequence[Spot]:
+        """The places."""
+        return self.counts.spots
 
     @property
     def scores(self) -> Scores:
         """The scores of the classes."""
-        return scores_of(self.matrix, self.legend.names, self._boundaries)
+        return self.counts.scores
+
+    @property
+    def figures(self) -> Figures:
+        """All scores."""
+        return self.scores.figures()
+
+    @cached_property
+    def draws(self) -> Sequence[Figures]:
+        """All scores of places drawn at random."""
+        return self.counts.draws()
+
+    @property
+    def by_picture(self) -> Mapping[str, Figures]:
+        """Scores over all classes of each picture."""
+        return {name: _totals(scores) for name, scores in self.counts.by_picture.items()}
 
     def truth(self, target: Raster) -> np.ndarray | None:
         """Return ids of the model's legend `(H, W)`."""
         ids: np.ndarray = self._to_ids[target.pixels[0]]
         return ids if (ids != IGNORED).any() else None
 
-    def add(self, pair: Pair, block: Window, truth: np.ndarray, mapped: np.ndarray) -> None:
+    def add(self, pair: Pair, truth: np.ndarray, strip: Strip) -> None:
         """Count a block."""
-        counts = confusion(truth, mapped, len(self.legend))
-        self._matrices[pair.name] = self._matrices.get(pair.name, 0) + counts
-        self._boundaries += boundary_counts(truth, mapped, len(self.legend))
+        block, mapped = strip.window, strip.pixels
+        self.counts.add(pair.name, block, truth, mapped)
         self.unscored += unscored(truth, mapped)
+        self._weigh(np.where(mapped == IGNORED, mapped, truth), strip.layers["probabilities"])
         for cell in grid(block, PATCH):
             there = cell.within(block).slices
             self._keep(pair, cell, truth[there], mapped[there])
+
+    def _weigh(self, truth: np.ndarray, probabilities_KHW: np.ndarray) -> None:
+        """Compare probabilities with what is right."""
+        self.reliability[0].add(probabilities_KHW, truth)
+        if self._calibration:
+            self.reliability[1].add(self._calibration.apply(probabilities_KHW), truth)
 
     def _keep(self, pair: Pair, cell: Window, truth: np.ndarray, mapped: np.ndarray) -> None:
         scored = (truth != IGNORED) & (mapped != IGNORED)
@@ -152,17 +203,18 @@ class ClassTally:
 
     def to_json(self) -> dict[str, Any]:
         """Return what was found as plain values."""
-        names = self.legend.names
         return {
             **self.scores.to_json(),
-            "confusion": {"classes": list(names), "rows_are_truth": self.matrix.tolist()},
+            "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.counts.matrix.tolist()},
             "unscored_pixels": self.unscored,
-            "scenes": [{"name": n, **_totals(scores_of(m, names))} for n, m in sorted(self._matrices.items())],
+            "probabilities": dict(zip(("raw", "calibrated"), (r.to_json() for r in self.reliability), strict=False)),
+            "scenes": [{"name": name, **figures} for name, figures in sorted(self.by_picture.items())],
         }
 
 
-def _totals(scores: Scores) -> dict[str, Any]:
-    return {k: v for k, v in scores.to_json().items() if k != "classes"}
+def _totals(scores: Scores) -> Figures:
+    """Return the scores that are not of one class."""
+    return {name: value for name, value in scores.figures().items() if "/" not in name}
 
 
 class PictureTally:
@@ -173,36 +225,55 @@ class PictureTally:
         patches: Measures patches.
     """
 
+    keep: tuple[str, ...] = ()
+    reliability: tuple[Reliability, ...] = ()
+
     def __init__(self, output: Picture, patches: PatchMetrics) -> None:
         self.legend, self._output, self._patches = output.legend, output, patches
         self.places, self.unscored = Places(), 0
         self.decoded = Decoded(output.legend) if len(output.legend) else None
-        self._errors: dict[str, PixelErrors] = {}
-
-    @property
-    def errors(self) -> PixelErrors:
-        """The errors of all pixels."""
-        return sum(self._errors.values(), PixelErrors())
+        self._painted = PictureCounts()
 
     @property
     def scenes(self) -> Mapping[str, int]:
         """Scored pixels by picture."""
-        return {name: errors.pixels for name, errors in self._errors.items()}
+        return {name: errors.pixels for name, errors in self._painted.by_picture.items()}
 
     @property
-    def matrix(self) -> np.ndarray | None:
-        """The summed confusion matrix `(K, K)`: rows are the truth. None without a legend."""
-        return self.decoded.matrix if self.decoded else None
+    def spots(self) -> Sequence[Spot]:
+        """The places."""
+        return self._painted.spots
+
+    @property
+    def counts(self) -> ClassCounts | None:
+        """The counts of the classes, if there is a legend."""
+        return self.decoded.counts if self.decoded else None
 
     @property
     def scores(self) -> Scores | None:
         """The scores of the classes, if there is a legend."""
-        return self.decoded.scores if self.decoded else None
+        return self.counts.scores if self.counts else None
+
+    @property
+    def figures(self) -> Figures:
+        """L1, PSNR, and the scores of the classes."""
+        return {**figures_of(self._painted.errors), **(self.scores.figures() if self.scores else {})}
+
+    @cached_property
+    def draws(self) -> Sequence[Figures]:
+        """The same of places drawn at random; of classes, those that hold a class."""
+        painted, decoded = self._painted.draws(), self.counts.draws() if self.counts else []
+        return [{**a, **b} for a, b in zip(painted, decoded or [{}] * len(painted), strict=True)]
+
+    @property
+    def by_picture(self) -> Mapping[str, Figures]:
+        """L1 and PSNR of each picture."""
+        return {name: figures_of(errors) for name, errors in self._painted.by_picture.items()}
 
     @property
     def l1_of_mean_colour(self) -> float | None:
         """The L1 of pictures that take no skill."""
-        return self.errors.l1_of_mean_colour
+        return self._painted.errors.l1_of_mean_colour
 
     @property
     def findings(self) -> Sequence[Finding]:
@@ -212,19 +283,20 @@ class PictureTally:
     @cached_property
     def metrics(self) -> Sequence[Metric]:
         """Measures of pixels and patches, taken when all is counted."""
-        return *self.errors.metrics(), *self._patches.metrics()
+        return *self._painted.errors.metrics(), *self._patches.metrics()
 
     def truth(self, target: Raster) -> np.ndarray | None:
         """Return a picture `(4, H, W)`."""
         drawn = self._output.truth(target, np.ones(target.valid.shape, bool))
         return drawn if drawn[3].any() else None
 
-    def add(self, pair: Pair, block: Window, truth: np.ndarray, mapped: np.ndarray) -> None:
+    def add(self, pair: Pair, truth: np.ndarray, strip: Strip) -> None:
         """Count a block."""
-        self._errors[pair.name] = self._errors.get(pair.name, PixelErrors()) + pixel_errors(truth, mapped)
+        block, mapped = strip.window, strip.pixels
+        self._painted.add(pair.name, block, truth, mapped)
         self.unscored += int(np.count_nonzero(truth[3] > mapped[3]))
         if self.decoded:
-            self.decoded.add(truth, mapped)
+            self.decoded.add(pair.name, block, truth, mapped)
         self._measure(block, truth, mapped)
         for cell in grid(block, PATCH):
             there = cell.within(block).slices
@@ -260,6 +332,6 @@ class PictureTally:
             "unscored_pixels": self.unscored,
             "scenes": [
                 {"name": name, "pixels": e.pixels, "l1": e.l1, "psnr": e.metrics()[1].value}
-                for name, e in sorted(self._errors.items())
+                for name, e in sorted(self._painted.by_picture.items())
             ],
         }

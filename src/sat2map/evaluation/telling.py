@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sat2map.bootstrap import FEWEST, RESAMPLES, Figures, intervals
+from sat2map.calibration import Reliability
+from sat2map.charts import coverage_picture, reliability_picture
+from sat2map.evaluation.counting import PLACE
 from sat2map.evaluation.places import Place
 from sat2map.evaluation.tallies import Tally
+from sat2map.files import write_json
+from sat2map.leaks import Leak, draw_leaks
 from sat2map.mapmodel import MapModel
 from sat2map.options import EvaluateOptions
 from sat2map.pictures import confusion_picture, sample_sheet, to_rgb
 from sat2map.predictor import Predictor
-from sat2map.reports import Example, Overview, Report
+from sat2map.reports import Example, Figure, Overview, Report, Rival, SceneRow, percent, write_comparison
 from sat2map.runs import RunFolder
 from sat2map.scenes import Scene
 from sat2map.sources import Finding, Source
@@ -20,6 +26,21 @@ from sat2map.tiling import Window, whole
 
 OVERVIEW = 2048
 """Largest side in pixels of the map that is shown over its image."""
+
+TOO_FEW = f"Fewer than {FEWEST} places of {PLACE} x {PLACE} pixels were scored: too few to say how sure the scores are."
+
+OF_PICTURES = {"accuracy": "Accuracy", "mean_iou": "Mean IoU", "mean_f1": "Mean F1", "L1": "L1", "PSNR": "PSNR"}
+"""Which figures are told of each picture."""
+
+HOW_SURE = (
+    "Of the pixels that are mapped with a probability of 80 %, 80 % should be right. Where the line lies below the "
+    "diagonal, the model is surer than it should be."
+)
+
+LEFT_OUT = (
+    "How right the map is where its least sure pixels are left out. `sat2map predict --abstain P` maps pixels below "
+    "the probability P as unsure."
+)
 
 
 @dataclass(frozen=True)
@@ -31,14 +52,21 @@ class Told:
     options: EvaluateOptions
     tally: Tally
     overview: Overview
-    findings: Sequence[Finding]
+    leaks: Sequence[Leak]
+    findings: tuple[Finding, ...]
     commands: Sequence[str]
 
 
-def write_pictures(folder: Path, tally: Tally) -> None:
-    """Write the best and the worst places, and which class was mapped as which, as far as there are any."""
-    if tally.matrix is not None:
-        confusion_picture(tally.matrix, tally.legend.names, folder / "confusion.png")
+def write_pictures(folder: Path, told: Told) -> None:
+    """Write places, what was mapped as what, how sure that is, and leaks, as far as there are any."""
+    tally = told.tally
+    if tally.counts:
+        confusion_picture(tally.counts.matrix, tally.legend.names, folder / "confusion.png")
+    if tally.reliability:
+        reliability_picture(tally.reliability[0], _calibrated(tally), folder / "reliability.png")
+        coverage_picture(tally.reliability[-1], folder / "coverage.png")
+    if told.leaks:
+        draw_leaks(told.leaks, folder / "leaks.png")
     for name, places in (("best", tally.places.best), ("worst", tally.places.worst)):
         if places:
             examples = list(_examples(places, tally))
@@ -65,37 +93,108 @@ def overview_of(predictor: Callable[[Scene], Predictor], source: Source, tally: 
     name = max(scenes, key=lambda n: scenes[n])
     image = next(pair.image for pair in source.pairs if pair.name == name)
     window = whole(image.shape).intersect(Window(0, 0, OVERVIEW, OVERVIEW))
-    mapped = predictor(image).block(image, window)
+    mapped = predictor(image).block(image, window).pixels
     caption = f"{name}, rows 0 to {window.height}, columns 0 to {window.width}."
     if scenes[name] / (window.height * window.width) < 0.5:
         caption += " Only a part of this ground was scored; the model may have learnt from the rest."
     return Overview(caption, to_rgb(image.read(window), image.bands), tally.shown(mapped))
 
 
-def tell(told: Told) -> Report:
-    """Return what the page tells."""
-    model, tally, part = told.model, told.tally, told.options.split
+def tell(told: Told, folder: Path) -> Report:
+    """Return what the page tells; its pictures lie in the folder."""
+    model, tally = told.model, told.tally
     curves = RunFolder(model.folder.parent).curves
-    ground = {"test": "ground kept for the test", "val": "validation ground", "train": "training ground"}
     return Report(
         title=Path(told.source.path).resolve().name,
-        subtitle=f"{model.architecture.network} on {ground.get(part, 'all labelled ground')}",
+        subtitle=f"{model.architecture.title} on {_ground(told)}",
         legend=tally.legend,
         scores=tally.scores,
-        confusion=tally.matrix,
+        intervals=intervals(tally.draws),
+        interval_note=_interval_note(tally),
+        confusion=tally.counts.matrix if tally.counts else None,
         metrics=tally.metrics,
         l1_of_mean_colour=tally.l1_of_mean_colour,
+        scenes=[SceneRow(name, tally.scenes[name], _row(figures)) for name, figures in tally.by_picture.items()],
         best=tuple(_examples(tally.places.best, tally)),
         worst=tuple(_examples(tally.places.worst, tally)),
         overview=told.overview,
+        figures=list(_sections(told, folder)),
         curves=curves if curves.exists() else None,
-        facts={"How it was trained": _training_facts(model), "What was scored": _scored_facts(told), **tally.facts()},
+        facts={"How it was trained": training_facts(model), "What was scored": _scored_facts(told), **tally.facts()},
         findings=told.findings,
         commands=told.commands,
     )
 
 
-def _training_facts(model: MapModel) -> Mapping[str, str]:
+def write_rivals(folder: Path, told: Told, rivals: Sequence[Rival]) -> Path:
+    """Write the page that compares models, and the same as plain values."""
+    notes = [_interval_note(told.tally)] if told.tally.draws else [TOO_FEW]
+    write_json(folder / "comparison.json", {"models": [asdict(rival) for rival in rivals], "notes": notes})
+    return write_comparison(
+        folder, Path(told.source.path).resolve().name, f"Models on {_ground(told)}", rivals, notes, told.commands[1:]
+    )
+
+
+def _ground(told: Told) -> str:
+    """Return which ground was scored; it is a test only if nothing of it was learnt from."""
+    part = told.options.split
+    if part == "test":
+        return "ground that is no test, for it was seen in training" if told.leaks else "ground kept for the test"
+    return {"val": "validation ground", "train": "training ground"}.get(part, "all labelled ground")
+
+
+def _interval_note(tally: Tally) -> str:
+    if not tally.draws:
+        return TOO_FEW
+    return (
+        f"Intervals of 95 %, from {RESAMPLES:,} times drawing {len(tally.spots):,} places of up to {PLACE} x {PLACE} "
+        "pixels anew. They tell how much the scores depend on which ground was scored, not how other training would "
+        "have turned out."
+    )
+
+
+def _row(figures: Figures) -> dict[str, float | None]:
+    return {what: figures[key] for key, what in OF_PICTURES.items() if key in figures}
+
+
+def _calibrated(tally: Tally) -> Reliability | None:
+    return tally.reliability[1] if len(tally.reliability) > 1 else None
+
+
+def _sections(told: Told, folder: Path) -> Iterator[Figure]:
+    """Return further parts of the page: how sure the map is, and ground that was seen in training."""
+    tally = told.tally
+    if tally.reliability:
+        yield Figure("How sure it is", HOW_SURE, folder / "reliability.png", reliability_facts(tally))
+        yield Figure("If unsure pixels are left out", LEFT_OUT, folder / "coverage.png", _coverage_facts(tally))
+    if told.leaks:
+        text = "The same ground in training and in what was scored: each pair, and one laid over the other."
+        yield Figure("Ground that was seen in training", text, folder / "leaks.png", wide=True)
+
+
+def reliability_facts(tally: Tally) -> dict[str, str]:
+    """Return the errors of the probabilities, before and after calibration."""
+    measures = {"Expected calibration error": "ece", "Brier score": "brier", "Negative log likelihood": "nll"}
+    return {
+        what: ", calibrated ".join(
+            "–" if v is None else f"{v:.3f}" for v in (getattr(r, name) for r in tally.reliability)
+        )
+        for what, name in measures.items()
+    }
+
+
+def _coverage_facts(tally: Tally) -> dict[str, str]:
+    """Return how right the surest pixels are, and below which probability the others lie."""
+    surest = tally.reliability[-1]
+    return {
+        f"The surest {share:.0%}": f"{percent(surest.accuracy_at(share))} right, above {at:.2f}"
+        for share in (0.95, 0.9, 0.8, 0.7)
+        if (at := surest.confidence_at(share)) is not None
+    }
+
+
+def training_facts(model: MapModel) -> Mapping[str, str]:
+    """Return how a model was trained."""
     told, options = model.provenance, model.provenance["options"]
     critic = f", and {options['adversarial']:g} * a critic" if options.get("adversarial") else ""
     duration = f"{options['minutes']:g} minutes" if options["minutes"] else f"{options['epochs'] or 50} epochs"

@@ -126,11 +126,11 @@ def check_confidence(path: Path | str, map_path: Path | str) -> None:
     """
     try:
         with rasterio.open(path) as file, rasterio.open(map_path) as of:
-            kind = f"{file.count} band{'s' * (file.count > 1)} of {file.dtypes[0]}"
+            first, kind = file.descriptions[0], f"{file.count} band{'s' * (file.count > 1)} of {file.dtypes[0]}"
             fits = file.shape == of.shape and (~of.transform @ file.transform).almost_equals(Affine.identity(), 0.01)
     except (RasterioError, OSError) as error:
         raise SceneError(f"{path} cannot be read as confidences: {reason(error)}.") from None
-    if kind != "1 band of uint8":
-        raise SceneError(f"{path} holds {kind}, but confidences are 1 band of uint8, from 0 to 254 for 1.")
+    if kind != "1 band of uint8" and first != "confidence":
+        raise SceneError(f"{path} holds {kind}, but confidences are a first band of uint8, from 0 to 254 for 1.")
     if not fits:
         raise SceneError(f"{path} does not lie on the grid of {map_path}. Take the confidences of this very map.")

@@ -1,0 +1,75 @@
+"""Whether ground that is scored was learnt from: by the split, by place and by what the images show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sat2map.errors import SourceError
+from sat2map.leaks import Ground, Leak, find_leaks, leak_findings
+from sat2map.mapmodel import MapModel
+from sat2map.options import EvaluateOptions, ReadOptions
+from sat2map.runs import RunFolder
+from sat2map.sources import Finding, Source, open_source
+from sat2map.splits import Area, Split, read_split
+
+
+def find_seen(
+    model: MapModel, source: Source, areas: Sequence[Area], reading: ReadOptions, part: str
+) -> tuple[Leak, ...]:
+    """Return where areas that are scored show ground that a model has learnt from, as far as that is still there.
+
+    Args:
+        model: The model, in its run's folder.
+        source: The imagery that is scored.
+        areas: Which of it.
+        reading: How imagery is read.
+        part: The part of the split that these areas are; `all` for what is none.
+    """
+    run, trained_on = RunFolder(model.folder.parent), Path(model.provenance["source"])
+    if part == "train" or model.provenance["split"] == "random" or not (run.split.exists() and trained_on.exists()):
+        return ()
+    same = trained_on.resolve() == Path(source.path).resolve()
+    if same and (part == "all" or _known_clean(run)):
+        return ()
+    learnt = _grounds("learnt", source if same else open_source(trained_on, reading), read_split(run.split), part)
+    pairs = {pair.name: pair for pair in source.pairs}
+    return find_leaks([*learnt, *(Ground(a.pair, "scored", pairs[a.pair].image, a.window) for a in areas)])
+
+
+def _known_clean(run: RunFolder) -> bool:
+    """Return whether no leak was found when the model was trained."""
+    return run.leaks.exists() and json.loads(run.leaks.read_text()) == []
+
+
+def _grounds(name: str, source: Source, split: Split, scored: str) -> list[Ground]:
+    """Return the ground that a model has seen in training or validation."""
+    pairs = {pair.name: pair for pair in source.pairs}
+    seen = (area for part in ("train", "val") if part != scored for area in split.part(part))
+    return [Ground(a.pair, name, pairs[a.pair].image, a.window) for a in seen if a.pair in pairs]
+
+
+def check_leaks(model: MapModel, leaks: Sequence[Leak], options: EvaluateOptions) -> list[Finding]:
+    """Return what has to be said of the ground; a test that is none is refused, unless that is accepted.
+
+    Raises:
+        SourceError: The model has seen what shall be its test, and that is not accepted.
+    """
+    findings = [*_by_split(model, options.split), *leak_findings(leaks)]
+    if findings and options.split == "test" and options.leaks == "refuse":
+        raise SourceError(
+            f"This is no test: {findings[0].text} Divide the ground anew and train again, or score it all the same "
+            "with --leaks accept; the report then says so."
+        )
+    return findings
+
+
+def _by_split(model: MapModel, part: str) -> list[Finding]:
+    if model.provenance["split"] == "random":
+        text = "The split was random, patch by patch: the model has seen the neighbours of what it is scored on."
+        return [Finding("warning", "random-split", text)]
+    if part in ("train", "all"):
+        text = f"Scored on the part {part!r}: where the model has learnt from this ground, the scores are too good."
+        return [Finding("warning", "seen-ground", text)]
+    return []
