@@ -13,10 +13,11 @@ from safetensors.numpy import load_file, save_file
 
 import synthetic
 from models import colour_model, colour_run, unet_model
+from packed import tapped_model
 from sat2map import runtimes
 from sat2map.errors import BadOption, MissingExtra, ModelError
 from sat2map.mapmodel import Architecture, MapModel
-from sat2map.runtimes import RUNTIMES, Runtime, Shape
+from sat2map.runtimes import RUNTIMES, Computed, Runtime, Shape
 from sat2map.tiling import Tiling
 
 every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
@@ -35,8 +36,12 @@ def pixels(count: int = 2, size: int = 32, dtype: str = "uint8") -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 3, size, size)).astype(dtype)
 
 
+def compute(runtime: Runtime, batch: np.ndarray, valid: np.ndarray | None = None) -> Computed:
+    return runtime.start(batch, np.ones((len(batch), *batch.shape[2:]), bool) if valid is None else valid)()
+
+
 def run(runtime: Runtime, batch: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    return runtime.start(batch, np.ones((len(batch), *batch.shape[2:]), bool) if valid is None else valid)().copy()
+    return compute(runtime, batch, valid).activated.copy()
 
 
 @every_runtime
@@ -84,13 +89,59 @@ def test_results_stand_while_others_are_started(model, runtime):
     alone = [run(made, batch) for batch in batches]
     waiting = [made.start(batch, np.ones((1, 32, 32), bool)) for batch in batches]
     for result, expected in zip(waiting, alone, strict=True):
-        np.testing.assert_array_equal(result(), expected)
+        np.testing.assert_array_equal(result().activated, expected)
 
 
 @every_runtime
 def test_bf16_is_near(model, runtime):
     made = [run(opened(model, 2, runtime=runtime, precision=p), pixels()) for p in ("fp32", "bf16")]
     np.testing.assert_allclose(made[1], made[0], atol=0.05)
+
+
+@every_runtime
+def test_older_models_have_no_inner_features(model, runtime):
+    assert compute(opened(model, runtime=runtime), pixels(1)).inner is None
+
+
+@pytest.fixture(scope="module")
+def tapped(tmp_path_factory) -> MapModel:
+    """The same U-Net with a second output."""
+    return tapped_model(tmp_path_factory.mktemp("tapped"))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_runtimes_agree_on_inner_features(tapped, dtype):
+    batch, valid = pixels(2, dtype=dtype), np.random.default_rng(1).random((2, 32, 32)) < 0.9
+    given = [compute(opened(tapped, 2, dtype=dtype, runtime=r, precision="fp32"), batch, valid) for r in RUNTIMES]
+    for computed in given:
+        assert (computed.inner.shape, computed.inner.dtype) == ((2, 64), np.float32)
+        np.testing.assert_allclose(computed.inner, given[0].inner, rtol=1e-3, atol=1e-6)
+    assert np.abs(given[0].inner[0] - given[0].inner[1]).max() > 0
+
+
+@every_runtime
+def test_the_map_is_the_same_with_inner_features(model, tapped, runtime):
+    both = [run(opened(m, 2, runtime=runtime, precision="fp32"), pixels()) for m in (model, tapped)]
+    np.testing.assert_array_equal(*both)
+
+
+@every_runtime
+def test_inner_features_are_those_of_the_valid_ground(tapped, runtime):
+    """A window that reaches beyond the scene is no other ground for that."""
+    made = opened(tapped, size=128, runtime=runtime, precision="fp32")
+    shown = np.full((1, 3, 128, 128), 200, np.uint8)
+    valid = np.zeros((1, 128, 128), bool)
+    valid[:, :, :64] = True
+    full, half, none = (
+        compute(made, shown, v).inner.copy() for v in (np.ones_like(valid), valid, np.zeros_like(valid))
+    )
+    assert np.abs(half - full).max() < 0.5 * np.abs(none - full).max()
+
+
+def test_a_tap_that_is_not_there_is_told(tapped):
+    model = replace(tapped, domain=replace(tapped.domain, tap="no.such"))
+    with pytest.raises(ModelError, match=r"does not fit the network small-unet: .*no"):
+        opened(model, runtime="torch")
 
 
 def test_torch_takes_windows_of_other_sizes(model):

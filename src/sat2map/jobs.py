@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
+from sat2map.domain import Difference, compare, quantiles, sample
 from sat2map.errors import BadOption, SceneError
 from sat2map.inputs import select_bands
+from sat2map.layers import LAYERS
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.options import PredictOptions, bytes_of
-from sat2map.predictor import LAYERS, Predictor, Strip, choose_tiling
+from sat2map.predictor import Predictor, Strip, choose_tiling
 from sat2map.raster import ground_size
 from sat2map.scenes import Scene, clip, open_scene, select, tolerant
 from sat2map.scenes.handles import BLOCK_CACHE
+from sat2map.scenes.matched import match
 from sat2map.scenes.tolerant import TolerantScene
 from sat2map.sources.opening import on_grid
 from sat2map.tiling import Tiling, Window
@@ -32,9 +35,6 @@ log = logging.getLogger(__name__)
 
 RUNNING = 1_500_000_000
 """Bytes that a process takes for libraries, network and pixels; measured with a U-Net of ResNet34 (docs/log.md)."""
-
-SAME_RESOLUTION = 1.2
-"""Pixels that differ in size by less than this factor count as alike."""
 
 
 SHARED = 8
@@ -49,7 +49,7 @@ class Job:
         path: The scene: a file, a URL, or a folder or pattern of tiles.
         model_path: A model's folder, or that of the run that trained it.
         options: Everything else that is asked for.
-        keep: What is wanted beside the classes: names of `predictor.LAYERS`.
+        keep: What is wanted beside the classes: names of `LAYERS`.
     """
 
     path: str
@@ -85,6 +85,8 @@ class Job:
         """The scene as the network is shown it."""
         scene = self._tolerant if self.options.keep_going else self.original
         scene = self.model.inputs.on_grid(self._resampled(scene))
+        if self.options.match_histogram:
+            scene = self._matched(scene)
         return clip(scene, self.options.aoi) if self.options.aoi else scene
 
     @cached_property
@@ -143,6 +145,9 @@ class Job:
             "aoi",
             "bands",
             "resample",
+            "match_histogram",
+            "abstain",
+            "uncertainty",
         )
         return {
             "scene": self.path,
@@ -157,16 +162,33 @@ class Job:
         Raises:
             ModelError: The scene has other bands.
         """
-        inputs, scene = self.model.inputs, self.scene
-        inputs.choose(scene)
-        if scene.dtype != inputs.dtype:
-            log.warning("%s holds %s, the model learnt from %s: scaled alike?", self.path, scene.dtype, inputs.dtype)
-        here = ground_size(self.scene.geobox)
-        if inputs.ground and here and not 1 / SAME_RESOLUTION < here / inputs.ground < SAME_RESOLUTION:
-            log.warning(
-                "%s has pixels of %.3g m, the model learnt from %.3g m. --resample model brings them together.",
-                self.path, here, inputs.ground,
-            )  # fmt: skip
+        self.model.inputs.choose(self.scene)
+        for difference in self.differences:
+            level = logging.INFO if difference.level == "note" else logging.WARNING
+            log.log(level, "%s: %s.", self.path, difference.text)
+
+    @cached_property
+    def differences(self) -> tuple[Difference, ...]:
+        """In what the scene, as the network is shown it, is unlike the training images."""
+        return compare(self.model.domain, self.model.inputs, self.scene)
+
+    def _matched(self, scene: Scene) -> Scene:
+        """Return the scene's bands with the distribution of the training images, by a sample of all of the scene.
+
+        Raises:
+            BadOption: The model does not know it, or no pixel of the sample is valid.
+        """
+        domain, inputs = self.model.domain, self.model.inputs
+        if domain is None:
+            raise BadOption(
+                "--match-histogram needs the distribution of the training pixels, which this model, of an older "
+                "version, does not know. Train again, or leave it out."
+            )
+        chosen = replace(select(scene, inputs.choose(scene)), bands=inputs.bands)
+        seen = sample(chosen)
+        if not seen:
+            raise BadOption(f"--match-histogram finds no valid pixel in {scene.name}. Leave it out.")
+        return match(chosen, quantiles(seen), domain.quantiles, inputs.dtype)
 
     def _resampled(self, scene: Scene) -> Scene:
         """Return the scene with pixels as large on the ground as the training images had, if that is asked for."""
@@ -187,7 +209,7 @@ class Job:
         results = 4 * 4 * channels * tiling.size**2  # of float32, in up to four steps under way
         seam = 2 * 4 * tiling.overlap * channels
         pixel = self.model.output.blank((1, 1)).size + 1  # and whether it is valid
-        strip = tiling.size * (pixel + sum(LAYERS[name](channels) for name in self.keep))
+        strip = tiling.size * (pixel + sum(LAYERS[name].bytes(channels) for name in self.keep))
         read = tiling.size * len(scene.bands) * np.dtype(scene.dtype).itemsize  # kept decoded for the next row
         room = bytes_of(self.options.memory) - RUNNING - results
         return max(min(room // (seam + strip), BLOCK_CACHE // read), 4 * tiling.size)

@@ -1,7 +1,8 @@
 """All that is needed to turn pixels into a map, in memory and on disk.
 
 A model is a folder: `model.json` (bands, scaling, grid, legend, tiling, network, provenance), `weights.safetensors`,
-and `graph.xml` + `graph.bin`, the exported network. All of it is data: loading a model executes no code.
+`graph.xml` + `graph.bin`, the exported network, and `domain.safetensors`, what it saw of its training windows. All of
+it is data: loading a model executes no code.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from sat2map.calibration import Calibration
+from sat2map.domain import Domain, load_familiar
 from sat2map.errors import ModelError
 from sat2map.files import write_json
 from sat2map.inputs import Inputs
@@ -27,6 +30,9 @@ from sat2map.tiling import Tiling
 
 FORMAT = 1
 """Raised when a model of this version could not be read by an older package."""
+
+INNER = "domain.safetensors"
+"""Name of the file of inner features."""
 
 LARGEST = 1 << 20
 """No window or layer is so large; what a damaged file claims can be."""
@@ -68,6 +74,8 @@ class MapModel:
         folder: Where weights and graph lie.
         unit: The graph takes windows whose sides are multiples of this; None: only those of the tiling.
         int8_agreement: Share of validation pixels to which the graph in int8, if there is one, gives float32's class.
+        calibration: Corrects the probabilities of classes; None if that was not fitted.
+        domain: What its training pixels were like; None of older models.
     """
 
     inputs: Inputs
@@ -78,6 +86,8 @@ class MapModel:
     folder: Path = Path()
     unit: int | None = None
     int8_agreement: float | None = None
+    calibration: Calibration | None = None
+    domain: Domain | None = None
 
     @property
     def weights(self) -> Path:
@@ -93,6 +103,11 @@ class MapModel:
     def int8_graph(self) -> Path:
         """The file of the exported network in whole numbers of 8 bits."""
         return self.folder / "graph_int8.xml"
+
+    @property
+    def inner(self) -> Path:
+        """The file of what the network saw of its training windows."""
+        return self.folder / INNER
 
     @cached_property
     def id(self) -> str:
@@ -115,11 +130,11 @@ class MapModel:
 
     def _digests(self) -> dict[str, str]:
         graphs = (self.graph, self.int8_graph)
-        files = (self.weights, *graphs, *(graph.with_suffix(".bin") for graph in graphs))
+        files = (self.weights, self.inner, *graphs, *(graph.with_suffix(".bin") for graph in graphs))
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}
 
     def save(self) -> None:
-        """Write `model.json` into the model's folder; weights and graph have to be there already."""
+        """Write `model.json` into the model's folder; weights, graph and inner features have to be there already."""
         facts = {
             "format": FORMAT,
             "inputs": self.inputs.to_json(),
@@ -128,6 +143,8 @@ class MapModel:
             "tiling": asdict(self.tiling),
             "unit": self.unit,
             "int8_agreement": self.int8_agreement,
+            "calibration": self.calibration and self.calibration.to_json(),
+            "domain": self.domain.to_json() if self.domain else None,
             "provenance": dict(self.provenance),
             "sha256": self._digests(),
         }
@@ -156,6 +173,8 @@ def load_model(path: Path | str) -> MapModel:
             folder=folder,
             unit=facts.get("unit"),
             int8_agreement=facts.get("int8_agreement"),
+            domain=_domain(facts.get("domain"), folder / INNER),
+            calibration=Calibration.from_json(facts["calibration"]) if facts.get("calibration") else None,
         )
         _check_facts(model, facts)
     except ModelError:
@@ -165,6 +184,12 @@ def load_model(path: Path | str) -> MapModel:
             f"{folder / 'model.json'} is damaged ({_short(error)}). Train again, or copy the model anew."
         ) from None
     return model
+
+
+def _domain(facts: Mapping[str, Any] | None, inner: Path) -> Domain | None:
+    if facts is None:
+        return None
+    return Domain.from_json(facts, load_familiar(inner) if facts["familiar"] else None)
 
 
 def _check_facts(model: MapModel, facts: Mapping[str, Any]) -> None:
@@ -192,6 +217,8 @@ def _check_facts(model: MapModel, facts: Mapping[str, Any]) -> None:
         "tiling": _is_count(tiling.size) and _is_count(tiling.overlap, 0) and _is_count(tiling.unit),
         "unit": model.unit is None or _is_count(model.unit),
         "int8_agreement": model.int8_agreement is None or 0 <= model.int8_agreement <= 1,
+        "calibration": model.calibration is None or len(model.calibration.scale) == len(classes),
+        "domain": model.domain is None or len(model.domain.quantiles) == bands,
         "provenance": isinstance(model.provenance, Mapping),
         "sha256": isinstance(facts.get("sha256", {}), Mapping),
     }

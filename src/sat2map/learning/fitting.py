@@ -20,6 +20,7 @@ from sat2map.devices import choose_place
 from sat2map.errors import SourceError, TrainingFailed
 from sat2map.files import write_json
 from sat2map.inputs import Inputs, fit_inputs, select_bands
+from sat2map.leaks import Ground, draw_leaks, find_leaks, leak_findings
 from sat2map.learning.augment import NO_AUGMENTATION, Augmentation
 from sat2map.learning.checking import check_plan, tell_memory
 from sat2map.learning.objectives import Loss
@@ -65,6 +66,7 @@ def fit(
     fabric = open_fabric(options)
     if not options.resume:  # only now, so that a mistake leaves nothing behind and an older run as it is
         begin_run(path, str(source), options)
+        _write_leaks(plan)
     write_json(run.split, plan.split.to_json())
     _tell_networks(plan)
     with tell_memory(options):
@@ -110,6 +112,18 @@ def plan_run(
     )
     check_plan(plan)
     return plan
+
+
+def _write_leaks(plan: Plan) -> None:
+    """Warn of ground that lies in several parts, and draw it; where patches are divided at random, that is known."""
+    if not plan.options.check_leaks or plan.split.how == "random":
+        return
+    pairs = plan.samples.pairs
+    leaks = find_leaks([Ground(a.pair, a.part, pairs[a.pair].image, a.window) for a in plan.split.areas])
+    tell(leak_findings(leaks))
+    write_json(plan.run.leaks, [leak.to_json() for leak in leaks])
+    if leaks:
+        draw_leaks(leaks, plan.run.leaks.with_suffix(".png"))
 
 
 def _tell_networks(plan: Plan) -> None:

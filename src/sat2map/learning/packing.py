@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,14 +13,21 @@ import openvino
 import torch
 from safetensors.torch import save_file
 
+from sat2map.calibration import Calibration
+from sat2map.domain import COVERED, Domain, fit_domain, fit_familiar, glimpse
 from sat2map.errors import TrainingFailed
+from sat2map.learning.calibrating import calibrate
 from sat2map.learning.indicators import indicators
 from sat2map.learning.plan import Plan
 from sat2map.mapmodel import MapModel
 from sat2map.networks import STRIDE
+from sat2map.networks.tapping import Tapped, find_tap
 from sat2map.outputs import Output
+from sat2map.progress import track
+from sat2map.raster import Raster
 from sat2map.runs import command
-from sat2map.tiling import Window
+from sat2map.runtimes.openvino import has_bf16
+from sat2map.tiling import Window, grid
 
 AGREEING = 2e-3
 """By how much activated scores of graph and network may differ: sums in another order."""
@@ -32,6 +40,10 @@ SEAM = 32
 
 PROBED = 16
 """Side in pixels of the middle of a window whose scores' gradient is taken."""
+
+
+WINDOWS = 200
+"""From at most so many windows the model's domain is taken, and at most so many of validation ground are its judges."""
 
 
 def pack_model(plan: Plan) -> MapModel:
@@ -58,16 +70,84 @@ def pack_model(plan: Plan) -> MapModel:
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     network.eval()
+    calibration, believed = _calibrated(network, plan)
     tiling = replace(plan.tiling, overlap=choose_overlap(network, plan))
-    model = MapModel(plan.inputs, plan.output, plan.architecture, tiling, provenance, run.model)
+    model = MapModel(
+        inputs=plan.inputs,
+        output=plan.output,
+        architecture=plan.architecture,
+        tiling=tiling,
+        provenance=provenance | believed,
+        folder=run.model,
+        calibration=calibration,
+    )
     run.model.mkdir(exist_ok=True)
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, model.weights)
-    unit = export_graph(
-        network, plan.output, model.graph, bands=len(plan.inputs.bands), size=tiling.size, unit=plan.unit
-    )
-    model = replace(model, unit=unit)
+    bands = len(plan.inputs.bands)
+    tap = find_tap(network, bands, plan.unit)
+    unit = export_graph(network, plan.output, model.graph, bands=bands, size=tiling.size, unit=plan.unit, tap=tap)
+    domain = learn_domain(plan, model.graph, tap)
+    if domain and domain.familiar:
+        domain.familiar.save(model.inner)
+    model = replace(model, unit=unit, domain=domain)
     model.save()
     return model
+
+
+def _calibrated(network: torch.nn.Module, plan: Plan) -> tuple[Calibration | None, dict[str, float | None]]:
+    """Return what corrects the probabilities of classes, and by how much it does on validation."""
+    kind = plan.options.calibration
+    if kind == "none" or plan.output.kind != "classes":
+        return None, {}
+    return calibrate(network, plan, kind)
+
+
+def learn_domain(plan: Plan, graph: Path, tap: str | None) -> Domain | None:
+    """Look once more at training windows, as pixels and as the exported network sees them, and at validation windows.
+
+    Args:
+        plan: Where the ground is.
+        graph: The exported network.
+        tap: Its module of inner features, if it tells them.
+
+    Returns:
+        None if no training window has enough valid pixels.
+    """
+    see = _inner(graph, len(plan.inputs.bands), plan.tiling.size) if tap is not None else None
+    glimpses, learnt, unseen = [], [], []
+    for raster in track(_windows(plan, "train"), "Remembering", WINDOWS):
+        glimpses.append(glimpse(raster))
+        if see:
+            learnt.append(see(plan.inputs.apply(raster)))
+    if not see:
+        return fit_domain(glimpses)
+    for raster in track(_windows(plan, "val"), "Judging", WINDOWS):
+        unseen.append(see(plan.inputs.apply(raster)))
+    return fit_domain(glimpses, tap, fit_familiar(np.array(learnt), np.array(unseen)))
+
+
+def _windows(plan: Plan, part: str) -> Iterator[Raster]:
+    """Yield up to `WINDOWS` windows spread over a part's ground, without what belongs to other parts."""
+    size = plan.tiling.size
+    cells = [(area, cell) for area in plan.split.part(part) for cell in grid(area.window, size)]
+    for area, cell in cells[:: -(-len(cells) // WINDOWS)] if cells else []:
+        image, window = plan.samples.pairs[area.pair].image, Window(cell.row, cell.col, size, size)
+        raster = image.read(window, plan.inputs.choose(image))
+        inside = window.intersect(area.window.pad(area.context)).within(window).slices
+        valid = np.zeros_like(raster.valid)
+        valid[inside] = raster.valid[inside]
+        if valid.mean() > COVERED:
+            yield replace(raster, valid=valid)
+
+
+def _inner(graph: Path, bands: int, size: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what gives the inner feature `(D,)` of an image `(bands, size, size)`; the decoder is left out."""
+    model = openvino.Core().read_model(graph)
+    model.reshape([1, bands, size, size])
+    seen = openvino.Model([model.get_results()[1]], model.get_parameters(), "inner")
+    precision = "bf16" if has_bf16() else "f32"  # as maps are made
+    compiled = openvino.compile_model(seen, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    return lambda image_CHW: compiled(image_CHW[None])[0][0]
 
 
 def choose_overlap(network: torch.nn.Module, plan: Plan) -> int:
@@ -94,7 +174,14 @@ def choose_overlap(network: torch.nn.Module, plan: Plan) -> int:
 
 
 def export_graph(
-    network: torch.nn.Module, output: Output, path: Path, *, bands: int, size: int, unit: int = STRIDE
+    network: torch.nn.Module,
+    output: Output,
+    path: Path,
+    *,
+    bands: int,
+    size: int,
+    unit: int = STRIDE,
+    tap: str | None = None,
 ) -> int | None:
     """Write a network with the activation of its output behind it as an OpenVINO graph.
 
@@ -105,11 +192,12 @@ def export_graph(
         bands: How many bands it takes.
         size: Side in pixels of the windows it is traced with.
         unit: What the sides of windows have to be multiples of so that the network need not pad them.
+        tap: The module whose averaged output is the graph's second output; there is none if None.
 
     Returns:
         What the sides of other windows have to be multiples of; None if the graph is right for this size alone.
     """
-    scored = Activated(network, output).float().cpu().eval()
+    scored = Activated(network if tap is None else Tapped(network, tap), output).float().cpu().eval()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of each branch that depends on the size; the check below tells
         graph = openvino.convert_model(scored, example_input=torch.zeros(2, bands, size, size))
@@ -128,9 +216,12 @@ class Activated(torch.nn.Module):
         super().__init__()
         self.network, self.output = network, output
 
-    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return what `Output.activate` makes of the scores of images `(N, C, H, W)`."""
-        return self.output.activate(self.network(x_NCHW))
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Return what `Output.activate` makes of the scores of images `(N, C, H, W)`; inner features too, if tapped."""
+        given = self.network(x_NCHW)
+        if not isinstance(given, tuple):
+            return self.output.activate(given)
+        return self.output.activate(given[0]), given[1]
 
 
 def _agrees(graph: openvino.Model, network: torch.nn.Module, bands: int, size: int) -> bool:
@@ -142,5 +233,6 @@ def _agrees(graph: openvino.Model, network: torch.nn.Module, bands: int, size: i
     except RuntimeError:
         return False
     with torch.no_grad():
-        expected = network(x_NCHW).numpy()
+        given = network(x_NCHW)
+    expected = (given[0] if isinstance(given, tuple) else given).numpy()
     return found.shape == expected.shape and bool(np.allclose(found, expected, atol=AGREEING))

@@ -114,7 +114,7 @@ def tune(
         options = replace(options, **{name: _search(name, source, path, replace(plan, options=options))})
     trials = enumerate(_grid(options, grid), 1)
     judge = choose_judge(plan.output)
-    rows = [_trial(source, path, i, trial, tuple(grid), judge, network, loss) for i, trial in trials]
+    rows = [_trial(source, path, i, _checked_once(trial, i), tuple(grid), judge, network, loss) for i, trial in trials]
     rows.sort(key=lambda row: -math.inf if row["epoch"] is None else judge.merit(row), reverse=True)
     if rows[0]["epoch"] is None:
         raise TrainingFailed("The loss was no longer a number in any trial. Try a smaller --lr, or --precision fp32.")
@@ -125,6 +125,11 @@ def tune(
             shutil.copytree(item, target, dirs_exist_ok=True) if item.is_dir() else shutil.copy2(item, target)
     write_json(path / "tune.json", rows)
     return RunFolder(path)
+
+
+def _checked_once(options: TrainOptions, number: int) -> TrainOptions:
+    """Let the first trial alone look for leaks: all have the same split."""
+    return replace(options, check_leaks=options.check_leaks and number == 1)
 
 
 def _grid(options: TrainOptions, grid: Mapping[str, tuple[Any, ...]]) -> list[TrainOptions]:

@@ -16,7 +16,10 @@ import numpy as np
 
 from sat2map.errors import BadOption, MissingExtra, ModelError
 from sat2map.mapmodel import MapModel
+from sat2map.runtimes.computed import Computed
 from sat2map.runtimes.openvino import open_openvino
+
+__all__ = ["RUNTIMES", "Computed", "Runtime", "Shape", "open_runtime"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ class Runtime(Protocol):
         """How many steps are worth starting before the first one's result is taken."""
         ...
 
-    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], np.ndarray]:
+    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], Computed]:
         """Start a step on pixels of the shape and type it was opened for, and which of them are valid.
 
         Returns:
-            What waits for what `Output.activate` gives `(N, K, H, W)` float32. It may be written to, and stands until
-            `ahead` more steps were started after the one that follows.
+            What waits for the result. Its arrays may be written to, and stand until `ahead` more steps were started
+            after the one that follows.
         """
         ...
 

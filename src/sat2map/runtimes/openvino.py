@@ -15,6 +15,7 @@ import numpy as np
 from sat2map.errors import ModelError
 from sat2map.inputs import Inputs
 from sat2map.mapmodel import MapModel
+from sat2map.runtimes.computed import Computed
 
 SCALED_IN_GRAPH = "uint8"
 """Pixels of this type are scaled by the graph: a byte is exact in bfloat16. Others are scaled before, in float32."""
@@ -31,7 +32,7 @@ class OpenvinoRuntime:
     ahead: int
     description: str
 
-    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], np.ndarray]:
+    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], Computed]:
         """Start a step; see `Runtime.start`."""
         if self.scaled_in_graph:
             given = [pixels_NCHW, valid_NHW[:, None].astype(np.uint8)]
@@ -41,10 +42,9 @@ class OpenvinoRuntime:
         request = next(self.requests)
         request.start_async(given, share_inputs=True)
 
-        def result() -> np.ndarray:
+        def result() -> Computed:
             request.wait()
-            activated: np.ndarray = request.get_output_tensor(0).data
-            return activated
+            return Computed(*(tensor.data for tensor in request.output_tensors))
 
         return result
 

@@ -16,7 +16,9 @@ from sat2map.errors import ModelError
 from sat2map.mapmodel import Architecture, MapModel
 from sat2map.networks import build_network
 from sat2map.networks.anysize import at_scale
+from sat2map.networks.tapping import Tapped
 from sat2map.outputs import Output
+from sat2map.runtimes.computed import Computed
 
 GPU_BATCH = 4
 """Windows in a step on a GPU: enough to keep it busy, little enough for its memory."""
@@ -36,14 +38,16 @@ class TorchRuntime:
     description: str
 
     @torch.inference_mode()
-    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], np.ndarray]:
+    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], Computed]:
         """Start a step; see `Runtime.start`. A processor is done at once, a GPU computes on while the caller does."""
         pixels, valid = self._sent(pixels_NCHW), self._sent(valid_NHW)
         scaled = (pixels.float() - self.mean) * self.factor
         x_NCHW = torch.where(valid[:, None], scaled, 0.0).contiguous(memory_format=torch.channels_last)
         with self.place.autocast():
-            scores_NKHW = self.network(x_NCHW)
-        return self._coming(self.output.activate(scores_NKHW.float()))
+            given = self.network(x_NCHW)
+        scores_NKHW, *inner = given if isinstance(given, tuple) else (given,)
+        coming = [self._coming(tensor) for tensor in (self.output.activate(scores_NKHW.float()), *inner)]
+        return lambda: Computed(*(array() for array in coming))
 
     def _sent(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array.astype(_LARGER.get(array.dtype.name, array.dtype), copy=False))
@@ -81,7 +85,9 @@ def open_torch(model: MapModel, batch: int | None = None, precision: str = "auto
     network = build(model.architecture, bands=len(model.inputs.bands), channels=model.output.channels)
     try:
         network.load_state_dict(load_file(model.weights))
-    except (RuntimeError, SafetensorError, OSError) as error:
+        if model.domain and model.domain.tap is not None:
+            network = Tapped(network, model.domain.tap)
+    except (AttributeError, RuntimeError, SafetensorError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{model.weights} does not fit the network {model.architecture.network}: {reason}") from None
     place = choose_place("auto", precision)
