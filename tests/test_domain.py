@@ -18,6 +18,7 @@ from sat2map.domain import (
     Familiar,
     compare,
     crs_family,
+    familiar,
     fit_domain,
     fit_familiar,
     glimpse,
@@ -188,6 +189,26 @@ def test_few_windows_like_those_learnt_from_are_strange():
     strange = made.strangeness(features(2000, 2)) > 1
     assert 0.01 < strange.mean() < 0.06
     assert (made.strangeness(features(100, 3, far=1.0)) > 1).all()
+
+
+def test_the_threshold_knows_how_far_other_places_are():
+    """Four places that differ: a fifth one like them is strange to who judges by one of them alone."""
+    offsets = np.random.default_rng(5).normal(size=(5, 40)).astype(np.float32)
+    *learnt, other = (features(40, seed) + offset for seed, offset in enumerate(offsets))
+    names = [name for name in "abcd" for _ in range(40)]
+    narrow = fit_familiar(np.concatenate(learnt), learnt[0])
+    wide = fit_familiar(np.concatenate(learnt), learnt[0], names)
+    assert (narrow.strangeness(other) > 5).all() and (wide.strangeness(other) < 1.1).all()
+    assert (wide.strangeness(features(40, 9, far=5.0)) > 1).all()
+    np.testing.assert_array_equal(narrow.distances(other), wide.distances(other))
+
+
+def test_many_places_are_left_out_in_a_few_parts(monkeypatch):
+    fits = []
+    gaussian = familiar._gaussian
+    monkeypatch.setattr(familiar, "_gaussian", lambda learnt: fits.append(len(learnt)) or gaussian(learnt))
+    fit_familiar(features(60, 0), features(9, 1), [str(i) for i in range(60)])
+    assert len(fits) == 1 + familiar.FOLDS and min(fits[1:]) >= 52
 
 
 def test_the_distance_is_that_of_the_shrunk_covariance():

@@ -259,7 +259,7 @@ def _add(sums: np.ndarray, job: Job, strip: Strip, size: int) -> None:
     for place in grid(_aligned(window, size), size):
         part = place.intersect(window)
         where = (..., *part.within(window).slices)
-        valid = (strip.pixels != IGNORED)[where]
+        valid = strip.pixels[where] != IGNORED
         probabilities = _probabilities(strip, where)[:, valid]
         pixels = inputs.scale(raster.pixels[where], valid)[:, valid]
         told = np.concatenate([_entropies(probabilities)[None], probabilities, pixels, pixels**2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 STRANGE = 0.03
-"""Share of the windows of unseen validation ground that is called strange."""
+"""Share of the windows of other places that is called strange."""
+
+FOLDS = 8
+"""Training ground is left out in so many parts at most, to see how far ground of other places is."""
 
 COVERED = 0.1
 """Share of a window that has to be valid for it to be learnt from, or judged: of slivers all would be strange."""
@@ -85,16 +89,42 @@ def load_familiar(path: Path) -> Familiar:
         raise ValueError(f"{path.name}: {error}") from None
 
 
-def fit_familiar(learnt_N: np.ndarray, unseen_N: np.ndarray) -> Familiar | None:
-    """Fit the Gaussian to the windows learnt from, and its threshold to windows of validation ground.
+def fit_familiar(learnt_N: np.ndarray, unseen_N: np.ndarray, places: Sequence[str] = ()) -> Familiar | None:
+    """Fit the Gaussian to the windows learnt from, and its threshold to windows of other places.
+
+    Judges of the threshold are the windows of validation ground, and those of each place of the training ground by the
+    Gaussian of all others: how far unseen ground of the same kind is, is known only from several places.
 
     Args:
         learnt_N: Inner features of training windows.
-        unseen_N: Those of validation windows; where there is none, the training windows have to stand in.
+        unseen_N: Those of validation windows.
+        places: The place of each training window; where there are not two of them, and no validation window, the
+            training windows themselves have to stand in.
 
     Returns:
         None if there are too few windows, or they are all the same.
     """
+    fitted = _gaussian(learnt_N)
+    if fitted is None:
+        return None
+    judges = [fitted.distances(unseen_N)] if len(unseen_N) else []
+    for place in _folds(places):
+        others = _gaussian(learnt_N[~place])
+        judges += [others.distances(learnt_N[place])] if others else []
+    distances = np.concatenate(judges or [fitted.distances(learnt_N)])
+    threshold = max(float(np.quantile(distances, 1 - STRANGE, method="higher")), 1e-6)
+    return replace(fitted, threshold=np.array([threshold], np.float32))
+
+
+def _folds(places: Sequence[str]) -> list[np.ndarray]:
+    """Return which windows belong to each place `(N,)` bool, or to each of `FOLDS` groups of places; none of one."""
+    names, numbers = np.unique(np.array(places, str), return_inverse=True)
+    folds = numbers % FOLDS
+    return [folds == fold for fold in np.unique(folds)] if len(names) > 1 else []
+
+
+def _gaussian(learnt_N: np.ndarray) -> Familiar | None:
+    """Fit everything but the threshold; None if there are too few windows, or they are all the same."""
     if len(learnt_N) < 2 or not np.isfinite(learnt_N).all():
         return None
     deviation = learnt_N.std(axis=0, dtype=np.float64)
@@ -102,10 +132,7 @@ def fit_familiar(learnt_N: np.ndarray, unseen_N: np.ndarray) -> Familiar | None:
         return None
     mean, scale = learnt_N.mean(axis=0, dtype=np.float64), np.maximum(deviation, DEAD * deviation.mean())
     axes, variances, rest = _shrunk((learnt_N - mean) / scale)
-    fitted = Familiar(*(np.asarray(a, np.float32) for a in (mean, scale, axes, variances, [rest], [1.0])))
-    judges = fitted.distances(unseen_N if len(unseen_N) else learnt_N)
-    threshold = max(float(np.quantile(judges, 1 - STRANGE, method="higher")), 1e-6)
-    return replace(fitted, threshold=np.array([threshold], np.float32))
+    return Familiar(*(np.asarray(a, np.float32) for a in (mean, scale, axes, variances, [rest], [1.0])))
 
 
 def _shrunk(centred_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -37,6 +37,9 @@ FAR = 0.6
 TURNS = 12
 """Bins of rotation; bins of scale are octaves."""
 
+OCTAVES = 8
+"""Scales beyond 2 to this power, either way, share a bin."""
+
 _SAMPLE = 50_000
 
 
@@ -130,8 +133,10 @@ class _Search:
         octave = np.log2(self._sizes[hit] / features.sizes[asked])
         most: Counter[int] = Counter()
         for i, j in itertools.product((0, 0.5), repeat=2):  # what lies at the edge of one bin is amid another
-            bins = np.column_stack([self._owner[hit], np.floor(turn + i) % TURNS, np.floor(octave + j), asked])
-            agreeing, counts = np.unique(np.unique(bins, axis=0)[:, :3], axis=0, return_counts=True)
-            for owner, count in zip(agreeing[:, 0].astype(int).tolist(), counts.tolist(), strict=True):
+            bins = np.floor(turn + i) % TURNS, np.floor(octave + j).clip(-OCTAVES, OCTAVES - 1) + OCTAVES
+            shape = len(self._known), TURNS, 2 * OCTAVES, len(features)
+            votes = np.unique(np.ravel_multi_index((self._owner[hit], *(b.astype(int) for b in bins), asked), shape))
+            agreeing, counts = np.unique(votes // len(features), return_counts=True)
+            for owner, count in zip((agreeing // (TURNS * 2 * OCTAVES)).tolist(), counts.tolist(), strict=True):
                 most[owner] = max(most[owner], count)
         return [(owner, count) for owner, count in most.items() if count >= VOTES]

@@ -96,9 +96,12 @@ def register_mirrored(first: Features, second: Features, grains: tuple[int, int]
 
 def _agreeing(first: Features, second: Features) -> tuple[np.ndarray, np.ndarray]:
     """Return which features are each other's nearest, of those that agree on a rotation and a scale."""
-    matcher = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
-    matches = matcher.match(root_sift(first.descriptors), root_sift(second.descriptors))
-    one, other = (np.array([getattr(m, key) for m in matches], int) for key in ("queryIdx", "trainIdx"))
+    if not len(first) or not len(second):
+        return np.zeros(0, int), np.zeros(0, int)
+    products = root_sift(first.descriptors) @ root_sift(second.descriptors).T  # of unit vectors: the largest is nearest
+    nearest, back = products.argmax(axis=1), products.argmax(axis=0)
+    one = np.flatnonzero(back[nearest] == np.arange(len(first)))
+    other = nearest[one]
     turns = np.exp(1j * (first.angles[one] - second.angles[other]))
     octaves = np.log2(first.sizes[one] / second.sizes[other])
     alike = (np.abs(np.angle(turns[:, None] / turns)) < np.pi / 12) & (np.abs(octaves[:, None] - octaves) < 0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from sat2map.progress import track
 from sat2map.raster import Raster
 from sat2map.runs import command
 from sat2map.runtimes.openvino import has_bf16
+from sat2map.splits import Area
 from sat2map.tiling import Window, grid
 
 AGREEING = 2e-3
@@ -41,8 +42,7 @@ SEAM = 32
 PROBED = 16
 """Side in pixels of the middle of a window whose scores' gradient is taken."""
 
-
-WINDOWS = 200
+WINDOWS = 100
 """From at most so many windows the model's domain is taken, and at most so many of validation ground are its judges."""
 
 
@@ -114,19 +114,28 @@ def learn_domain(plan: Plan, graph: Path, tap: str | None) -> Domain | None:
         None if no training window has enough valid pixels.
     """
     see = _inner(graph, len(plan.inputs.bands), plan.tiling.size) if tap is not None else None
-    glimpses, learnt, unseen = [], [], []
-    for raster in track(_windows(plan, "train"), "Remembering", WINDOWS):
+    glimpses, learnt, places = [], [], []
+    for area, raster in track(_windows(plan, "train"), "Remembering", WINDOWS):
         glimpses.append(glimpse(raster))
         if see:
             learnt.append(see(plan.inputs.apply(raster)))
+            places.append(area)
     if not see:
         return fit_domain(glimpses)
-    for raster in track(_windows(plan, "val"), "Judging", WINDOWS):
-        unseen.append(see(plan.inputs.apply(raster)))
-    return fit_domain(glimpses, tap, fit_familiar(np.array(learnt), np.array(unseen)))
+    judges = track(_windows(plan, "val"), "Judging", WINDOWS)
+    unseen = [see(plan.inputs.apply(raster)) for _, raster in judges]
+    return fit_domain(glimpses, tap, fit_familiar(np.array(learnt), np.array(unseen), _places(plan, places)))
 
 
-def _windows(plan: Plan, part: str) -> Iterator[Raster]:
+def _places(plan: Plan, areas: Sequence[Area]) -> list[str]:
+    """Return which place each area belongs to: its group, if there are several, else its picture, else itself."""
+    pairs = plan.samples.pairs
+    by_group, by_picture = [pairs[area.pair].group for area in areas], [area.pair for area in areas]
+    by_area = [f"{area.pair} {area.window}" for area in areas]
+    return next((places for places in (by_group, by_picture) if len(set(places)) > 1), by_area)
+
+
+def _windows(plan: Plan, part: str) -> Iterator[tuple[Area, Raster]]:
     """Yield up to `WINDOWS` windows spread over a part's ground, without what belongs to other parts."""
     size = plan.tiling.size
     cells = [(area, cell) for area in plan.split.part(part) for cell in grid(area.window, size)]
@@ -137,7 +146,7 @@ def _windows(plan: Plan, part: str) -> Iterator[Raster]:
         valid = np.zeros_like(raster.valid)
         valid[inside] = raster.valid[inside]
         if valid.mean() > COVERED:
-            yield replace(raster, valid=valid)
+            yield area, replace(raster, valid=valid)
 
 
 def _inner(graph: Path, bands: int, size: int) -> Callable[[np.ndarray], np.ndarray]:
