@@ -198,6 +198,7 @@ def _suggested(bench: Bench, run: Path, labelled: Sequence[Place], count: int) -
         count=count,
         size=SIZE,
         labelled=run / "labelled.gpkg",
+        overwrite=True,  # the first model is asked by several ways
     )
     return read_places(run / "places.gpkg")
 

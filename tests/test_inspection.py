@@ -96,6 +96,27 @@ def test_the_same_ground_and_unlike_images(tmp_path):
     assert "uint8 (2 of 3), uint16 (1 of 3)" in found["types-differ"].text
 
 
+def test_images_without_a_place_that_show_the_same_are_told_and_drawn(tmp_path):
+    """One is a shifted crop of another; a third has nothing to do with them."""
+    ids = synthetic.landscape(0, 300)
+    looks = synthetic.seen(ids, 0)
+    for name, part in (("a", np.s_[..., :240, :240]), ("b", np.s_[..., 37:277, 20:260])):
+        synthetic.save(tmp_path / "source" / "images" / f"{name}.png", looks[part])
+        synthetic.write_mask(tmp_path / "source" / "masks" / f"{name}.png", ids[part])
+    synthetic.save(tmp_path / "source" / "images" / "c.png", synthetic.seen(synthetic.landscape(5, 240), 5))
+    synthetic.write_mask(tmp_path / "source" / "masks" / "c.png", synthetic.landscape(5, 240))
+    synthetic.write_legend(tmp_path / "source" / "classes.json")
+    found = kinds(inspect(tmp_path / "source", leaks=tmp_path / "pairs.png"))
+    assert found["same-content"].where == ("images/a.png", "images/b.png")
+    assert "split by groups" in found["same-content"].text
+    assert (tmp_path / "pairs.png").stat().st_size > 10_000
+
+
+def test_nothing_is_drawn_where_nothing_is_shared(tmp_path, rgb_folder):
+    assert "same-content" not in kinds(inspect(rgb_folder, leaks=tmp_path / "pairs.png"))
+    assert not (tmp_path / "pairs.png").exists()
+
+
 def test_neighbours_do_not_show_the_same_ground(vector_folder):
     assert "same-ground" not in kinds(inspect(vector_folder))
 

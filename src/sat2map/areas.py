@@ -20,6 +20,9 @@ import numpy as np
 
 from sat2map.errors import BadOption
 
+SQUARE_METRES = 10_000
+"""Of a hectare."""
+
 Z = 1.96
 """Standard errors to either side that make an interval of 95 %."""
 

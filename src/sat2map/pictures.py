@@ -161,9 +161,9 @@ def sample_sheet(
     grid = figure.subplots(len(rows), 3, squeeze=False, height_ratios=ratios)
     for i, (axes, pictures) in enumerate(zip(grid, rows, strict=True)):
         for ax, picture in zip(axes, pictures, strict=True):
-            _show(ax, picture)
+            show(ax, picture)
         if captions:
-            axes[0].set_title(_plain(captions[i], 110), fontsize=9, color=_INK, loc="left", pad=5)
+            axes[0].set_title(plain(captions[i], 110), fontsize=9, color=_INK, loc="left", pad=5)
     for ax, head in zip(grid[0], ("Image", "Truth", "Prediction"), strict=True):
         ax.annotate(
             head, (0.5, 1), (0, 22 if captions else 6), "axes fraction", "offset points", ha="center",
@@ -183,7 +183,7 @@ def confusion_picture(matrix: np.ndarray, names: Sequence[str], path: Path) -> N
         path: Where to write the PNG.
     """
     shares, count = row_shares(matrix), len(names)
-    labels = ["\n".join(textwrap.wrap(_plain(name, 44), 22)) for name in names]
+    labels = ["\n".join(textwrap.wrap(plain(name, 44), 22)) for name in names]
     side = max(0.74 * count, 2.2)
     figure = new_figure(side + 2.6, side + 2.2)
     ax = figure.subplots()
@@ -293,7 +293,7 @@ def _class_lines(ax: Axes, rows: Rows, legend: Legend | None) -> None:
     rim = [Stroke(linewidth=2.6, foreground="#00000055"), Normal()]
     for key in dict.fromkeys(k for row in rows for k in row if k.startswith("val_iou/")):
         name = key.removeprefix("val_iou/")
-        _line(ax, rows, key, _plain(name, 24), color=colours.get(name), linewidth=1.6, path_effects=rim)
+        _line(ax, rows, key, plain(name, 24), color=colours.get(name), linewidth=1.6, path_effects=rim)
 
 
 def _points(rows: Rows, key: str) -> list[tuple[float, float]]:
@@ -355,8 +355,8 @@ def map_picture(
     axes = figure.subplots(rows, cols, squeeze=False).ravel()
     extent = (0.0, float(width), float(height), 0.0)
     if rgb is not None:
-        _show(axes[0], shrink(rgb, side, photo=True), extent)
-    _show(axes[-1], class_picture(shrink(ids, side, photo=False), legend), extent)
+        show(axes[0], shrink(rgb, side, photo=True), extent)
+    show(axes[-1], class_picture(shrink(ids, side, photo=False), legend), extent)
     _outline(axes[0], polygons, extent)
     _legend_strip(figure, legend, bool((ids == IGNORED).any()))
     save_figure(figure, path)
@@ -389,7 +389,8 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(part, format="png", bbox_inches="tight", pad_inches=0.12)
 
 
-def _show(ax: Axes, picture: np.ndarray, extent: tuple[float, float, float, float] | None = None) -> None:
+def show(ax: Axes, picture: np.ndarray, extent: tuple[float, float, float, float] | None = None) -> None:
+    """Show a picture `(H, W, 3)` without ticks, sharp where it is enlarged."""
     ax.imshow(picture, extent=extent, interpolation="antialiased", interpolation_stage="rgba")
     ax.set_xticks([])
     ax.set_yticks([])
@@ -400,7 +401,7 @@ def _legend_strip(figure: Figure, legend: Legend, unlabelled: bool) -> None:
     """Put the classes below the pictures, in as many columns as fit."""
     from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor=c.hex, edgecolor=_FAINT, label=_plain(c.name, 36)) for c in legend.classes]
+    handles = [Patch(facecolor=c.hex, edgecolor=_FAINT, label=plain(c.name, 36)) for c in legend.classes]
     if unlabelled:
         light, dark = ("#{:02X}{:02X}{:02X}".format(*grey) for grey in HATCH)
         handles.append(Patch(facecolor=light, edgecolor=dark, hatch="////", label="no label"))
@@ -426,7 +427,7 @@ def _striped(picture: np.ndarray) -> bool:
     return bool((picture == HATCH[0]).all(axis=-1).any())
 
 
-def _plain(text: str, length: int) -> str:
+def plain(text: str, length: int) -> str:
     """Return a user's text so that matplotlib shows just it: it takes `$` for formulas and hides labels in `_`."""
     short = text if len(text) <= length else text[: length - 1] + "…"
     return (" " if short.startswith("_") else "") + short.replace("$", r"\$")

@@ -19,7 +19,7 @@ import pyogrio
 import pyproj
 from affine import Affine
 
-from sat2map.areas import FEWEST, PLACES, Areas, estimate_areas, estimate_areas_from_places
+from sat2map.areas import FEWEST, PLACES, SQUARE_METRES, Areas, estimate_areas, estimate_areas_from_places
 from sat2map.errors import BadOption, SourceError
 from sat2map.files import whole_file
 from sat2map.labels import read_shapes
@@ -31,9 +31,6 @@ ROWS = 1024
 
 DISTORTED = 0.01
 """A projection that shows areas by more than this share too large or small is not measured in."""
-
-SQUARE_METRES = 10_000
-"""Of a hectare."""
 
 POINT_FILES = (".gpkg", ".geojson", ".fgb")
 """What reference points are written to."""

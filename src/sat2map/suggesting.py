@@ -224,7 +224,7 @@ def _jobs(path: str, model: str, options: PredictOptions) -> list[Job]:
     pictures = bool(files) and all(open_scene(file).geobox.crs is None for file in files)
     jobs = [Job(file, model, options) for file in files] if pictures else [job]
     for job in jobs:
-        job.check()
+        job.model.inputs.choose(job.scene)  # ground unlike the training is what is looked for: no warning
     return jobs
 
 

@@ -13,9 +13,7 @@ import numpy as np
 from sat2map.changes.classes import OTHER, OTHER_COLOUR, PALE, Transitions
 from sat2map.changes.found import Change
 from sat2map.legend import Colour
-from sat2map.pictures import HATCH, map_colours, new_figure, save_figure
-from sat2map.pictures import _plain as plain
-from sat2map.pictures import _show as show
+from sat2map.pictures import HATCH, map_colours, new_figure, plain, save_figure, show
 from sat2map.tiling import Window
 
 if TYPE_CHECKING:

@@ -39,6 +39,11 @@ class ClassCounts:
         return tuple(self._places)
 
     @property
+    def matrices(self) -> np.ndarray:
+        """The confusion matrix of each place `(P, K, K)`."""
+        return self._arrays()[0]
+
+    @property
     def matrix(self) -> np.ndarray:
         """The summed confusion matrix `(K, K)`: rows are the truth."""
         return self._sums()[0]
@@ -80,7 +85,7 @@ class ClassCounts:
         names, windows = zip(*self._places, strict=True)
         np.savez_compressed(
             path,
-            counts=self._arrays()[0],
+            counts=self.matrices,
             classes=np.array(self.legend.names),
             pictures=np.array(names),
             windows=windows,

@@ -11,6 +11,7 @@ from sat2map.calibration import Reliability
 from sat2map.charts import coverage_picture, reliability_picture
 from sat2map.evaluation.counting import PLACE
 from sat2map.evaluation.places import Place
+from sat2map.evaluation.sizing import NOTE, ground_areas
 from sat2map.evaluation.tallies import Tally
 from sat2map.files import write_json
 from sat2map.leaks import Leak, draw_leaks
@@ -104,6 +105,7 @@ def tell(told: Told, folder: Path) -> Report:
     """Return what the page tells; its pictures lie in the folder."""
     model, tally = told.model, told.tally
     curves = RunFolder(model.folder.parent).curves
+    areas, unit = ground_areas(tally, told.source)
     return Report(
         title=Path(told.source.path).resolve().name,
         subtitle=f"{model.architecture.title} on {_ground(told)}",
@@ -114,6 +116,9 @@ def tell(told: Told, folder: Path) -> Report:
         confusion=tally.counts.matrix if tally.counts else None,
         metrics=tally.metrics,
         l1_of_mean_colour=tally.l1_of_mean_colour,
+        areas=areas,
+        area_unit=unit,
+        area_note=NOTE,
         scenes=[SceneRow(name, tally.scenes[name], _row(figures)) for name, figures in tally.by_picture.items()],
         best=tuple(_examples(tally.places.best, tally)),
         worst=tuple(_examples(tally.places.worst, tally)),

@@ -13,10 +13,9 @@ from sat2map.calibration import FLOOR, Calibration, Kind, Reliability
 from sat2map.learning.plan import Plan
 from sat2map.legend import IGNORED
 from sat2map.progress import track
-from sat2map.splits import Area
-from sat2map.tiling import Window, grid
+from sat2map.splits import spread_windows
 
-WINDOWS = 200
+WINDOWS = 100
 """Most windows that are looked at: more would take minutes and change little."""
 
 PIXELS = 200_000
@@ -71,7 +70,7 @@ def collect(network: torch.nn.Module, plan: Plan, most: int = PIXELS) -> tuple[t
     rng = np.random.default_rng(plan.options.seed)
     log_p, truth_N = torch.empty(0, plan.output.channels), torch.empty(0, dtype=torch.uint8)
     drawn_N = np.empty(0)
-    windows = _windows(plan)
+    windows = spread_windows(plan.validation, plan.tiling.size, WINDOWS)
     for area, window in track(windows, "Calibrating", len(windows)):
         image_CHW, truth_HW = plan.samples.read(area, window)
         known = torch.from_numpy(truth_HW != IGNORED)
@@ -84,14 +83,6 @@ def collect(network: torch.nn.Module, plan: Plan, most: int = PIXELS) -> tuple[t
         stay = drawn_N.argsort(kind="stable")[:most]
         log_p, truth_N, drawn_N = log_p[stay], truth_N[stay], drawn_N[stay]
     return log_p, truth_N
-
-
-def _windows(plan: Plan) -> list[tuple[Area, Window]]:
-    """Return up to `WINDOWS` windows spread over the validation ground, as large as at prediction."""
-    size = plan.tiling.size
-    cells = [(area, cell) for area in plan.validation for cell in grid(area.window, size)]
-    step = max(-(-len(cells) // WINDOWS), 1)
-    return [(area, Window(cell.row, cell.col, size, size)) for area, cell in cells[::step]]
 
 
 def fit_calibration(log_probabilities: torch.Tensor, truth: torch.Tensor, kind: Kind) -> Calibration:

@@ -27,8 +27,8 @@ from sat2map.progress import track
 from sat2map.raster import Raster
 from sat2map.runs import command
 from sat2map.runtimes.openvino import has_bf16
-from sat2map.splits import Area
-from sat2map.tiling import Window, grid
+from sat2map.splits import Area, spread_windows
+from sat2map.tiling import Window
 
 AGREEING = 2e-3
 """By how much activated scores of graph and network may differ: sums in another order."""
@@ -137,10 +137,8 @@ def _places(plan: Plan, areas: Sequence[Area]) -> list[str]:
 
 def _windows(plan: Plan, part: str) -> Iterator[tuple[Area, Raster]]:
     """Yield up to `WINDOWS` windows spread over a part's ground, without what belongs to other parts."""
-    size = plan.tiling.size
-    cells = [(area, cell) for area in plan.split.part(part) for cell in grid(area.window, size)]
-    for area, cell in cells[:: -(-len(cells) // WINDOWS)] if cells else []:
-        image, window = plan.samples.pairs[area.pair].image, Window(cell.row, cell.col, size, size)
+    for area, window in spread_windows(plan.split.part(part), plan.tiling.size, WINDOWS):
+        image = plan.samples.pairs[area.pair].image
         raster = image.read(window, plan.inputs.choose(image))
         inside = window.intersect(area.window.pad(area.context)).within(window).slices
         valid = np.zeros_like(raster.valid)

@@ -22,8 +22,7 @@ from sat2map.mapmodel import MapModel, load_model
 from sat2map.outputs import Classes
 from sat2map.progress import track
 from sat2map.runs import RunFolder, read_call
-from sat2map.splits import Area
-from sat2map.tiling import Window, grid
+from sat2map.splits import Area, spread_windows
 
 log = logging.getLogger(__name__)
 nncf.set_log_level(logging.ERROR)
@@ -108,10 +107,8 @@ def _quantize(
 
 def _windows(plan: Plan, areas: tuple[Area, ...]) -> Iterator[np.ndarray]:
     """Yield up to `PATCHES` windows spread over the areas, as the network is shown them, `(1, C, size, size)`."""
-    size = plan.tiling.size
-    cells = [(area, cell) for area in areas for cell in grid(area.window, size)]
-    for area, cell in cells[:: -(-len(cells) // PATCHES)]:
-        image_CHW, _ = plan.samples.read(area, Window(cell.row, cell.col, size, size))
+    for area, window in spread_windows(areas, plan.tiling.size, PATCHES):
+        image_CHW, _ = plan.samples.read(area, window)
         if image_CHW.any():
             yield image_CHW[None]
 

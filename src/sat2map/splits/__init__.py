@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from sat2map.splits.dividing import (
-    PARTS,
-    Area,
-    Part,
-    PartRow,
-    Split,
-    check_split,
-    describe,
-    make_split,
-    read_split,
-    window_counts,
-)
+from sat2map.splits.base import PARTS, Area, Part, Split, check_split, read_split, spread_windows
+from sat2map.splits.dividing import PartRow, describe, make_split, window_counts
 
 __all__ = [
     "PARTS",
@@ -25,5 +15,6 @@ __all__ = [
     "describe",
     "make_split",
     "read_split",
+    "spread_windows",
     "window_counts",
 ]
