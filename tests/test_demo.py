@@ -45,4 +45,4 @@ def test_the_folder_of_someone_else_is_not_replaced(tmp_path):
 def test_map_pictures_become_a_map_and_a_report(tmp_path, picture_folder, no_net):
     made = demo(tmp_path / "demo", source=picture_folder, **TINY)
     assert made.map.suffix == ".png" and made.evaluation.report.exists() and made.polygons is None
-    assert {m.name for m in made.metrics if m.value is not None} >= {"L1", "PSNR"}
+    assert {m.name for m in made.evaluation.metrics if m.value is not None} >= {"L1", "PSNR"}

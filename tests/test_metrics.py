@@ -101,9 +101,11 @@ def test_iou_and_f1_tell_the_same_order(matrix: np.ndarray) -> None:
 @given(matrices)
 def test_json_is_strict_and_has_these_keys(matrix: np.ndarray) -> None:
     data = json.loads(json.dumps(scores_of(matrix, NAMES).to_json(), allow_nan=False))
-    totals = ["accuracy", "mean_iou", "mean_f1", "mean_precision", "mean_recall", "classes", "mean_boundary_f1"]
+    totals = ["accuracy", "mean_iou", "mean_f1", "mean_precision", "mean_recall", "classes"]
+    totals += ["mean_boundary_f1", "mean_boundary_iou"]
     assert list(data) == totals
-    keys = ["name", "precision", "recall", "iou", "f1", "pixels", "boundary_f1"]
+    keys = ["name", "precision", "recall", "iou", "f1", "pixels", "boundary_f1", "boundary_iou"]
+    keys += ["object_precision", "object_recall", "object_f1"]
     assert [list(c) for c in data["classes"]] == [keys] * K
 
 

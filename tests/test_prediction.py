@@ -343,7 +343,7 @@ def test_a_scene_comes_to_the_resolution_of_the_model_and_back(tmp_path, ids):
 def test_another_resolution_is_told(tmp_path, scene, caplog):
     model = colour_model(tmp_path / "model", inputs=replace(INPUTS, ground=2.0)).folder
     predict(scene, tmp_path / "map.tif", model=model)
-    assert "has pixels of 0.5 m, the model learnt from 2 m. --resample model" in caplog.text
+    assert "resolution 0.5 m, trained on 2 m: --resample model brings them together" in caplog.text
 
 
 def test_a_part_that_cannot_be_read_is_passed_over(tmp_path, model, caplog):

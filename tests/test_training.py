@@ -69,6 +69,7 @@ def test_a_run_folder_holds_everything_about_the_run(run, folder):
     checkpoints = {f"checkpoints/{name}.pt" for name in ("best", "last", "epoch_0002", "epoch_0004")}
     model = {f"model/{name}" for name in ("model.json", "weights.safetensors", "graph.xml", "graph.bin")}
     told = {"call.json", "environment.json", "split.json", "metrics.jsonl", "curves.png", "network.txt", "network.png"}
+    told |= {"leaks.json"}
     assert names == checkpoints | model | told | {f"samples/epoch_{i:04d}.png" for i in range(1, 5)}
     assert len(list((run / "tensorboard").glob("events*"))) == 1
     assert json.loads((run / "call.json").read_text())["source"] == str(folder)

@@ -27,6 +27,10 @@ BLURRED = 2.0
 """Deviations of a training window's detail, from which on the mean of a scene's windows is unlike."""
 
 
+BLUR = 1.4
+"""Factor of detail below which nothing is told, however alike all training windows were."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """One way in which a scene is unlike the training images.
@@ -97,8 +101,8 @@ def _pixels(domain: Domain, inputs: Inputs, scene: Scene) -> Iterator[Difference
     brightness, contrast, detail = np.split(sigmas, [len(inputs.bands), 2 * len(inputs.bands)])
     yield from _bands("brightness", brightness, inputs, ("brighter", "darker"))
     yield from _bands("contrast", contrast, inputs, ("richer in contrast", "poorer in contrast"))
-    if abs(detail[0]) > BLURRED:
-        factor = math.exp(abs(found.mean(axis=0)[-1] - domain.looks[-1]))
+    factor = math.exp(abs(found.mean(axis=0)[-1] - domain.looks[-1]))
+    if abs(detail[0]) > BLURRED and factor > BLUR:
         what = (
             "less detailed: blurred or enlarged?" if detail[0] < 0 else "more detailed: noisy, or finer on the ground?"
         )

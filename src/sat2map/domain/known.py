@@ -16,7 +16,7 @@ from sat2map.raster import Raster
 FAMILIES = ("none", "geographic", "web mercator", "projected in metres", "other")
 """Kinds of coordinates; those of one kind have pixels of one shape on the ground."""
 
-LEAST_SPREAD = 0.05
+LEAST_SPREAD = 0.1
 """Share of the mean that the deviation of each look is given at least: a single training window has none."""
 
 

@@ -133,9 +133,10 @@ class _Search:
         octave = np.log2(self._sizes[hit] / features.sizes[asked])
         most: Counter[int] = Counter()
         for i, j in itertools.product((0, 0.5), repeat=2):  # what lies at the edge of one bin is amid another
-            bins = np.floor(turn + i) % TURNS, np.floor(octave + j).clip(-OCTAVES, OCTAVES - 1) + OCTAVES
-            shape = len(self._known), TURNS, 2 * OCTAVES, len(features)
-            votes = np.unique(np.ravel_multi_index((self._owner[hit], *(b.astype(int) for b in bins), asked), shape))
+            turns, octaves = (np.floor(values).astype(int) for values in (turn + i, octave + j))
+            bins = self._owner[hit], turns % TURNS, octaves.clip(-OCTAVES, OCTAVES - 1) + OCTAVES, asked
+            shape = int(self._owner.max()) + 1, TURNS, 2 * OCTAVES, len(features)
+            votes = np.unique(np.ravel_multi_index(bins, shape))
             agreeing, counts = np.unique(votes // len(features), return_counts=True)
             for owner, count in zip((agreeing // (TURNS * 2 * OCTAVES)).tolist(), counts.tolist(), strict=True):
                 most[owner] = max(most[owner], count)
