@@ -47,17 +47,16 @@ def _metrics(metrics: Sequence[Metric], intervals: Mapping[str, Interval]) -> Sh
 
 
 def _scores(scores: Scores, intervals: Mapping[str, Interval]) -> Shown:
-    table = _table("Class", "IoU", "95 %", "Precision", "Recall", "F1", "Boundary F1", "Boundary IoU", "Pixels")
+    table = _table("Class", "IoU", "95 %", "Precision", "Recall", "F1", "Outline", "Pixels")
     for c in scores.classes:
-        others = (c.precision, c.recall, c.f1, c.boundary_f1, c.boundary_iou)
+        others = (c.precision, c.recall, c.f1, c.boundary_f1)
         spread = _ends(intervals.get(f"iou/{c.name}"))
         table.add_row(c.name, _decimal(c.iou), spread, *map(_decimal, others), f"{c.pixels:,}")
-    means = (scores.mean_precision, scores.mean_recall, scores.mean_f1)
-    outlines = (scores.mean_boundary_f1, scores.mean_boundary_iou)
+    means = (scores.mean_precision, scores.mean_recall, scores.mean_f1, scores.mean_boundary_f1)
     spread = _ends(intervals.get("mean_iou"))
-    table.add_row("mean", _decimal(scores.mean_iou), spread, *map(_decimal, (*means, *outlines)), style="bold")
+    table.add_row("mean", _decimal(scores.mean_iou), spread, *map(_decimal, means), style="bold")
     yield table
-    yield f"Accuracy {_decimal(scores.accuracy)} {_ends(intervals.get('accuracy'))}"
+    yield f"Accuracy {_decimal(scores.accuracy)} {_ends(intervals.get('accuracy'))}. Outline is boundary F1."
 
 
 def _rivals(found: Sequence[Rival]) -> Shown:
@@ -79,7 +78,7 @@ def _gain(difference: tuple[float, float, float] | None) -> str:
 
 
 def _ends(interval: Interval | None, digits: int = 3) -> str:
-    return "" if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    return "" if interval is None else f"{interval[0]:.{digits}f} – {interval[1]:.{digits}f}"
 
 
 def areas(found: AreaReport) -> Shown:

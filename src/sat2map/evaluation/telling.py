@@ -33,13 +33,16 @@ TOO_FEW = f"Fewer than {FEWEST} places of {PLACE} x {PLACE} pixels were scored: 
 OF_PICTURES = {"accuracy": "Accuracy", "mean_iou": "Mean IoU", "mean_f1": "Mean F1", "L1": "L1", "PSNR": "PSNR"}
 """Which figures are told of each picture."""
 
+LEAKS = 4
+"""How many pairs of leaking ground are drawn."""
+
 HOW_SURE = (
     "Of the pixels that are mapped with a probability of 80 %, 80 % should be right. Where the line lies below the "
     "diagonal, the model is surer than it should be."
 )
 
 LEFT_OUT = (
-    "How right the map is where its least sure pixels are left out. `sat2map predict --abstain P` maps pixels below "
+    "How right the map is where its least sure pixels are left out. sat2map predict --abstain P maps pixels below "
     "the probability P as unsure."
 )
 
@@ -67,7 +70,7 @@ def write_pictures(folder: Path, told: Told) -> None:
         reliability_picture(tally.reliability[0], _calibrated(tally), folder / "reliability.png")
         coverage_picture(tally.reliability[-1], folder / "coverage.png")
     if told.leaks:
-        draw_leaks(told.leaks, folder / "leaks.png")
+        draw_leaks(told.leaks, folder / "leaks.png", most=LEAKS)
     for name, places in (("best", tally.places.best), ("worst", tally.places.worst)):
         if places:
             examples = list(_examples(places, tally))
@@ -173,7 +176,9 @@ def _sections(told: Told, folder: Path) -> Iterator[Figure]:
         yield Figure("How sure it is", HOW_SURE, folder / "reliability.png", reliability_facts(tally))
         yield Figure("If unsure pixels are left out", LEFT_OUT, folder / "coverage.png", _coverage_facts(tally))
     if told.leaks:
-        text = "The same ground in training and in what was scored: each pair, and one laid over the other."
+        text = (
+            f"The {min(len(told.leaks), LEAKS)} largest of {len(told.leaks)}: each pair, and one laid over the other."
+        )
         yield Figure("Ground that was seen in training", text, folder / "leaks.png", wide=True)
 
 
@@ -192,7 +197,7 @@ def _coverage_facts(tally: Tally) -> dict[str, str]:
     """Return how right the surest pixels are, and below which probability the others lie."""
     surest = tally.reliability[-1]
     return {
-        f"The surest {share:.0%}": f"{percent(surest.accuracy_at(share))} right, above {at:.2f}"
+        f"The surest {share:.0%}": f"{percent(surest.accuracy_at(share))} right, those above {at:.2f}"
         for share in (0.95, 0.9, 0.8, 0.7)
         if (at := surest.confidence_at(share)) is not None
     }

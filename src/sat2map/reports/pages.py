@@ -219,4 +219,4 @@ def _cards(examples: Sequence[Example], report: Report, embed: Embedder) -> list
 
 
 def _picture(figure: Figure, embed: Embedder) -> str | None:
-    return None if figure.picture is None else embed(figure.picture, _FIGURE_SIDE)
+    return None if figure.picture is None else embed(figure.picture, _FIGURE_SIDE, wide=True)
