@@ -37,6 +37,7 @@ def colour_model(
     legend: Legend = synthetic.LEGEND,
     provenance: dict | None = None,
     never: tuple[int, ...] = (),
+    unit: int | None = None,
 ) -> MapModel:
     """Write a model that sees in each pixel the class whose colour is the nearest, but for those it `never` sees."""
     colours = (synthetic.SEEN[:3] - INPUTS.mean) / INPUTS.std
@@ -46,14 +47,16 @@ def colour_model(
     x_NCHW = ops.parameter([-1, 3, -1, -1], np.float32)
     scores_NKHW = ops.add(ops.convolution(x_NCHW, weights, [1, 1], [0, 0], [0, 0], [1, 1]), bias)
     folder.mkdir(parents=True, exist_ok=True)
-    model = MapModel(inputs, Classes(legend), Architecture("custom"), Tiling(32, 8), provenance or {}, folder)
+    model = MapModel(inputs, Classes(legend), Architecture("custom"), Tiling(32, 8), provenance or {}, folder, unit)
     graph = openvino.Model([ops.softmax(scores_NKHW, axis=1)], [x_NCHW], "colours")
     openvino.save_model(graph, model.graph, compress_to_fp16=False)
     model.save()
     return model
 
 
-def colour_run(path: Path, source: Path, *, never: tuple[int, ...] = (), **words: object) -> RunFolder:
+def colour_run(
+    path: Path, source: Path, *, never: tuple[int, ...] = (), unit: int | None = None, **words: object
+) -> RunFolder:
     """Write the folder of a run that seems to have trained `colour_model` on a source."""
     options = TrainOptions(size=32, epochs=1, **words)
     run = begin_run(path, str(source), options)
@@ -71,7 +74,7 @@ def colour_run(path: Path, source: Path, *, never: tuple[int, ...] = (), **words
         "split": split.how,
         "parameters": 12,
     }
-    colour_model(run.model, provenance=provenance, never=never)
+    colour_model(run.model, provenance=provenance, never=never, unit=unit)
     return run
 
 

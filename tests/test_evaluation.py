@@ -258,11 +258,11 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wide_run(path: Path, source: Path, **words) -> RunFolder:
-    return colour_run(path, source, val=("place 1",), test=("place 2",), **words)
+    return colour_run(path, source, val=("place 1",), test=("place 2",), unit=32, **words)
 
 
 def test_scores_come_with_intervals_and_the_counts_behind_them(tmp_path, wide):
-    made = evaluate(wide, tmp_path / "report", model=wide_run(tmp_path / "run", wide).path)
+    made = evaluate(wide, tmp_path / "report", model=wide_run(tmp_path / "run", wide).path, window=256)
     found = metrics(tmp_path / "report")
     assert found["places"]["count"] == 12
     for name in ("accuracy", "mean_iou", "iou/Land", "boundary_iou/Water", "object_f1/Building", "mean_boundary_f1"):
@@ -297,10 +297,10 @@ def test_models_are_compared_on_the_same_places(tmp_path, wide):
     """One of the models never sees water, where the other is right: the difference is sure."""
     good = wide_run(tmp_path / "good", wide)
     blind = wide_run(tmp_path / "blind", wide, never=(1,))
-    made = evaluate(wide, tmp_path / "report", model=[good.path, blind.path, good.path])
+    made = evaluate(wide, tmp_path / "report", model=[good.path, blind.path, good.path], window=256)
     assert [rival.name for rival in made.rivals] == ["good-1", "blind", "good-3"]
     first, worse, same = made.rivals
-    alone = evaluate(wide, tmp_path / "alone", model=blind.path)
+    alone = evaluate(wide, tmp_path / "alone", model=blind.path, window=256)
     assert worse.scores["Mean IoU"] == alone.scores.mean_iou
     assert worse.intervals["Mean IoU"] == alone.intervals["mean_iou"]
     value, low, high = worse.difference["Mean IoU"]
@@ -315,9 +315,9 @@ def test_models_are_compared_on_the_same_places(tmp_path, wide):
 
 def test_models_of_other_tests_are_not_compared(tmp_path, wide):
     one = wide_run(tmp_path / "one", wide)
-    other = colour_run(tmp_path / "other", wide, val=("place 2",), test=("place 1",))
+    other = colour_run(tmp_path / "other", wide, val=("place 2",), test=("place 1",), unit=32)
     with pytest.raises(ModelError, match=r"one and other were not scored on the same ground"):
-        evaluate(wide, tmp_path / "report", model=[one.path, other.path])
+        evaluate(wide, tmp_path / "report", model=[one.path, other.path], window=256)
     assert not (tmp_path / "report").exists()
 
 
@@ -326,7 +326,7 @@ def test_probabilities_are_judged_before_and_after_calibration(tmp_path, wide):
     run = wide_run(tmp_path / "run", wide)
     model = load_model(run.path)
     replace(model, calibration=Calibration.of_temperature(3, 3)).save()
-    made = evaluate(wide, tmp_path / "report", model=run.path)
+    made = evaluate(wide, tmp_path / "report", model=run.path, window=256)
     told = metrics(tmp_path / "report")["probabilities"]
     assert told["raw"]["accuracy"] == told["calibrated"]["accuracy"] == pytest.approx(made.scores.accuracy)
     assert told["calibrated"]["mean_confidence"] < told["raw"]["mean_confidence"]
