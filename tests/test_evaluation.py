@@ -183,6 +183,14 @@ def test_another_source_has_no_test_part(tmp_path, run):
     assert not (tmp_path / "report").exists()
 
 
+def test_a_model_of_an_older_version_lacks_newer_words(tmp_path, noisy):
+    run = colour_run(tmp_path / "run", noisy)
+    model = load_model(run.path)
+    older = {name: value for name, value in model.provenance["options"].items() if name not in ("output", "leaks")}
+    replace(model, provenance={**model.provenance, "options": older}).save()
+    assert evaluate(noisy, tmp_path / "report", model=run.path).scores.accuracy > 0.5
+
+
 def test_a_model_away_from_its_run_has_no_split(tmp_path, noisy, run):
     copied = tmp_path / "copied"
     copied.mkdir()

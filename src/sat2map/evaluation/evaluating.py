@@ -155,7 +155,8 @@ def _check_folder(path: Path, overwrite: bool) -> Path:
 
 def _reading(model: MapModel, source: Path | str, options: EvaluateOptions) -> ReadOptions:
     """Read as in training, but for the words that are given; another source brings its own labels and legend."""
-    trained = record(ReadOptions, {f.name: model.provenance["options"][f.name] for f in fields(ReadOptions)})
+    told = model.provenance["options"]  # of an older version, which may lack newer words
+    trained = record(ReadOptions, {f.name: told[f.name] for f in fields(ReadOptions) if f.name in told})
     if Path(model.provenance["source"]).resolve() != Path(source).resolve():
         names = ("ignore", "line_width", "rest", "resolution", "resize", "output")
         trained = ReadOptions(**{name: getattr(trained, name) for name in names})
