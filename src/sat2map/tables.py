@@ -64,7 +64,7 @@ def _rivals(found: Sequence[Rival]) -> Shown:
     first, *others = found
     table = Table("Score", *(rival.name for rival in found), *(f"{r.name} - {first.name}" for r in others), box=None)
     for what in first.scores:
-        own = (f"{_decimal(r.scores.get(what))} {_ends(r.intervals.get(what))}" for r in found)
+        own = (f"{_decimal(r.scores.get(what))}\n{_ends(r.intervals.get(what))}" for r in found)
         table.add_row(what, *own, *(_gain(r.difference.get(what)) for r in others))
     yield table
     yield "* The 95 % interval of the difference leaves out 0."
@@ -74,7 +74,7 @@ def _gain(difference: tuple[float, float, float] | None) -> str:
     if difference is None:
         return "-"
     value, low, high = difference
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" + ("" if low <= 0 <= high else " *")
+    return f"{value:+.3f}{'' if low <= 0 <= high else ' *'}\n{low:+.3f} to {high:+.3f}"
 
 
 def _ends(interval: Interval | None, digits: int = 3) -> str:
