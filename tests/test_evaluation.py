@@ -319,6 +319,7 @@ def test_models_are_compared_on_the_same_places(tmp_path, wide):
     assert written == {"comparison.html", "good-1/report.html", "blind/report.html", "good-3/report.html"}
     assert json.loads((tmp_path / "report" / "comparison.json").read_text())["models"][1]["name"] == "blind"
     assert made.report == tmp_path / "report" / "comparison.html"
+    assert f"--model {good.path} --model {blind.path}" in Page(made.report.read_text()).text
 
 
 def test_models_of_other_tests_are_not_compared(tmp_path, wide):

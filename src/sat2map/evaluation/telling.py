@@ -134,12 +134,12 @@ def tell(told: Told, folder: Path) -> Report:
     )
 
 
-def write_rivals(folder: Path, told: Told, rivals: Sequence[Rival]) -> Path:
-    """Write the page that compares models, and the same as plain values."""
-    notes = [_interval_note(told.tally)] if told.tally.draws else [TOO_FEW]
+def write_rivals(folder: Path, told: Told, rivals: Sequence[Rival], repeated: str) -> Path:
+    """Write the page that compares models, and the same as plain values; `told` is of the first one."""
+    notes = [_interval_note(told.tally), *(finding.text for finding in told.findings if finding.level != "note")]
     write_json(folder / "comparison.json", {"models": [asdict(rival) for rival in rivals], "notes": notes})
     return write_comparison(
-        folder, Path(told.source.path).resolve().name, f"Models on {_ground(told)}", rivals, notes, told.commands[1:]
+        folder, Path(told.source.path).resolve().name, f"Models on {_ground(told)}", rivals, notes, [repeated]
     )
 
 
