@@ -96,8 +96,8 @@ def evaluate(
     names = unique([Path(path).resolve().name for path in models])
     rivals = compare(dict(zip(names, (one.tally for one in told), strict=True)))
     evaluations = [_write(folder / name, one) for name, one in zip(names, told, strict=True)]
-    words = [word for path in models for word in ("--model", path)]
-    page = write_rivals(folder, told[0], rivals, command("evaluate", (source, report, *words), options))
+    named = [word for path in models for word in ("--model", path)]
+    page = write_rivals(folder, told[0], rivals, command("evaluate", (source, report, *named), options))
     return replace(evaluations[0], report=page, rivals=tuple(rivals))
 
 
