@@ -143,3 +143,29 @@ def test_a_conditional_gan_maps_a_scene(tmp_path: Path, run_here: Script) -> Non
     with rasterio.open(tmp_path / "m.tif") as drawn, rasterio.open(scene) as image:
         assert (drawn.crs, drawn.transform, drawn.shape) == (image.crs, image.transform, image.shape)
         assert np.isin(drawn.read(), [c.value for c in synthetic.LEGEND.classes]).all()
+
+
+def landsat(path: Path, seed: int) -> Path:
+    """Write a scene of three bands, whose last one says where clouds are."""
+    ids = synthetic.landscape(0, 160)
+    clouds = np.zeros_like(ids)
+    clouds[:40, :60] = 4
+    pixels = np.concatenate([synthetic.seen(ids, seed).astype(np.int16) * 9, clouds[None].astype(np.int16)])
+    profile = {"driver": "GTiff", "dtype": "int16", "count": 4, "width": 160, "height": 160}
+    with rasterio.open(path, "w", **profile, crs=synthetic.UTM, transform=Affine(30, 0, 5e5, 0, -30, 4e6)) as file:
+        file.write(pixels)
+    return path
+
+
+def test_landsat_change(tmp_path: Path, run_here: Script) -> None:
+    dates = [landsat(tmp_path / f"{name}.tif", seed) for seed, name in enumerate(("before", "after"))]
+    place = Affine(30, 0, 5e5, 0, -30, 4e6)
+    shapes = synthetic.polygons(synthetic.landscape(0, 160), place, classes=(0, 1, 2))
+    synthetic.write_vectors(tmp_path / "labels.gpkg", shapes)
+    said = run_here("landsat_change.py", *dates, tmp_path / "labels.gpkg", tmp_path / "out", "--minutes", 0.02)
+    assert [line.split(":")[0] for line in said.splitlines() if "changed" in line] == [
+        "change", "change_again", "noise_before", "noise_after",
+    ]  # fmt: skip
+    with rasterio.open(tmp_path / "out" / "change" / "transitions.tif") as file:
+        made = file.read(1)
+    assert (made[:40, :60] == 255).all() and (made[40:] != 255).all(), "clouds are not compared"
