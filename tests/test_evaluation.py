@@ -273,6 +273,9 @@ def test_scores_come_with_intervals_and_the_counts_behind_them(tmp_path, wide):
     made = evaluate(wide, tmp_path / "report", model=wide_run(tmp_path / "run", wide).path, window=256)
     found = metrics(tmp_path / "report")
     assert found["places"]["count"] == 12
+    (scene,) = found["scenes"]
+    assert scene["pixels"] == 1536 * 2048
+    assert scene["object_f1/Building"] == made.scores.figures()["object_f1/Building"]
     for name in ("accuracy", "mean_iou", "iou/Land", "boundary_iou/Water", "object_f1/Building", "mean_boundary_f1"):
         low, high = found["intervals"][name]
         point = made.scores.figures()[name]

@@ -109,7 +109,7 @@ def test_a_painted_map_is_measured_and_read(tmp_path, source, run):
     assert [(m.name, m.value) for m in made.metrics] == [(m["name"], m["value"]) for m in found["metrics"]]
     assert named(found)["SSIM"]["samples"] == 3  # one patch of 256 pixels of each
     assert [scene["name"] for scene in found["scenes"]] == ["0.png", "1.png", "2.png"]
-    assert found["scenes"][1]["l1"] == pytest.approx(np.abs(truth - painted)[1].mean(), rel=1e-3)
+    assert found["scenes"][1]["L1"] == pytest.approx(np.abs(truth - painted)[1].mean(), rel=1e-3)
     assert named(found)["FID"]["value"] is None
     assert "could not be downloaded (no route to host)" in named(found)["FID"]["reason"]
 

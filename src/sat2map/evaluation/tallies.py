@@ -65,7 +65,7 @@ class Tally(Protocol):
 
     @property
     def by_picture(self) -> Mapping[str, Figures]:
-        """A few figures of each picture."""
+        """The same of each picture alone."""
         ...
 
     @property
@@ -161,8 +161,8 @@ class ClassTally:
 
     @property
     def by_picture(self) -> Mapping[str, Figures]:
-        """Scores over all classes of each picture."""
-        return {name: _totals(scores) for name, scores in self.counts.by_picture.items()}
+        """All scores of each picture."""
+        return {name: scores.figures() for name, scores in self.counts.by_picture.items()}
 
     def truth(self, target: Raster) -> np.ndarray | None:
         """Return ids of the model's legend `(H, W)`."""
@@ -208,13 +208,11 @@ class ClassTally:
             "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.counts.matrix.tolist()},
             "unscored_pixels": self.unscored,
             "probabilities": dict(zip(("raw", "calibrated"), (r.to_json() for r in self.reliability), strict=False)),
-            "scenes": [{"name": name, **figures} for name, figures in sorted(self.by_picture.items())],
+            "scenes": [
+                {"name": name, "pixels": self.scenes[name], **figures}
+                for name, figures in sorted(self.by_picture.items())
+            ],
         }
-
-
-def _totals(scores: Scores) -> Figures:
-    """Return the scores that are not of one class."""
-    return {name: value for name, value in scores.figures().items() if "/" not in name}
 
 
 class PictureTally:
@@ -267,8 +265,12 @@ class PictureTally:
 
     @property
     def by_picture(self) -> Mapping[str, Figures]:
-        """L1 and PSNR of each picture."""
-        return {name: figures_of(errors) for name, errors in self._painted.by_picture.items()}
+        """L1, PSNR, and all scores of the classes of each picture."""
+        decoded = self.counts.by_picture if self.counts else {}
+        return {
+            name: {**figures_of(errors), **(decoded[name].figures() if name in decoded else {})}
+            for name, errors in self._painted.by_picture.items()
+        }
 
     @property
     def l1_of_mean_colour(self) -> float | None:
@@ -331,7 +333,7 @@ class PictureTally:
             "decoded": self.decoded and self.decoded.to_json(),
             "unscored_pixels": self.unscored,
             "scenes": [
-                {"name": name, "pixels": e.pixels, "l1": e.l1, "psnr": e.metrics()[1].value}
-                for name, e in sorted(self._painted.by_picture.items())
+                {"name": name, "pixels": self.scenes[name], **figures}
+                for name, figures in sorted(self.by_picture.items())
             ],
         }
