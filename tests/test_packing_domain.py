@@ -23,11 +23,12 @@ from sat2map.options import PredictOptions
 from sat2map.runtimes import Shape, open_runtime
 from sat2map.tiling import Window
 
+SMALL = {"network": "small-unet", "width": 4, "size": 32, "batch": 4, "lr": 1e-2, "precision": "fp32"}
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, rgb_folder) -> Path:
-    words = {"network": "small-unet", "width": 4, "size": 32, "batch": 4, "lr": 1e-2, "precision": "fp32"}
-    return Path(sat2map.train(rgb_folder, tmp_path_factory.mktemp("domain") / "run", epochs=1, **words))
+    return Path(sat2map.train(rgb_folder, tmp_path_factory.mktemp("domain") / "run", epochs=1, **SMALL))
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +121,14 @@ def test_a_network_that_takes_squares_alone_is_not_tapped():
             return x_NCHW
 
     assert find_tap(Squares(), 3, 32) is None
+
+
+def test_a_scene_is_not_strange_to_a_model_of_its_own_blocks(tmp_path):
+    """Blocks are smaller than the windows of prediction: what lies around them belongs to what a window looks like."""
+    ids = synthetic.landscape(0, 400)
+    source = synthetic.geotiff(tmp_path / "source" / "images" / "a.tif", ids)
+    synthetic.save(tmp_path / "source" / "masks" / "a.png", ids[None])
+    synthetic.write_legend(tmp_path / "source" / "classes.json")
+    run = sat2map.train(tmp_path / "source", tmp_path / "run", split="blocks", epochs=1, **SMALL)
+    assert load_model(run).domain.familiar is not None
+    assert sat2map.predict(source, tmp_path / "map.tif", model=run).strange == ()

@@ -56,7 +56,8 @@ def _scores(scores: Scores, intervals: Mapping[str, Interval]) -> Shown:
     spread = _ends(intervals.get("mean_iou"))
     table.add_row("mean", _decimal(scores.mean_iou), spread, *map(_decimal, means), style="bold")
     yield table
-    yield f"Accuracy {_decimal(scores.accuracy)} {_ends(intervals.get('accuracy'))}. Outline is boundary F1."
+    accuracy = f"{_decimal(scores.accuracy)} {_ends(intervals.get('accuracy'))}".strip()
+    yield f"Accuracy {accuracy}. Outline is boundary F1."
 
 
 def _rivals(found: Sequence[Rival]) -> Shown:

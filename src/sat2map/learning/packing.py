@@ -136,15 +136,16 @@ def _places(plan: Plan, areas: Sequence[Area]) -> list[str]:
 
 
 def _windows(plan: Plan, part: str) -> Iterator[tuple[Area, Raster]]:
-    """Yield up to `WINDOWS` windows spread over a part's ground, without what belongs to other parts."""
+    """Yield up to `WINDOWS` windows spread over a part's ground, with what lies around it, as the network will see it.
+
+    So what is known of pixels may be of other parts' ground too, where areas are smaller than windows; labels are not
+    looked at.
+    """
     for area, window in spread_windows(plan.split.part(part), plan.tiling.size, WINDOWS):
         image = plan.samples.pairs[area.pair].image
         raster = image.read(window, plan.inputs.choose(image))
-        inside = window.intersect(area.window.pad(area.context)).within(window).slices
-        valid = np.zeros_like(raster.valid)
-        valid[inside] = raster.valid[inside]
-        if valid.mean() > COVERED:
-            yield area, replace(raster, valid=valid)
+        if raster.valid.mean() > COVERED:
+            yield area, raster
 
 
 def _inner(graph: Path, bands: int, size: int) -> Callable[[np.ndarray], np.ndarray]:
