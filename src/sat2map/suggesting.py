@@ -21,6 +21,7 @@ import pyogrio
 import shapely
 from affine import Affine
 
+from sat2map.calibration import entropy
 from sat2map.errors import BadOption, SceneError, SourceError
 from sat2map.files import whole_file
 from sat2map.jobs import Job
@@ -262,7 +263,7 @@ def _add(sums: np.ndarray, job: Job, strip: Strip, size: int) -> None:
         valid = strip.pixels[where] != IGNORED
         probabilities = _probabilities(strip, where)[:, valid]
         pixels = inputs.scale(raster.pixels[where], valid)[:, valid]
-        told = np.concatenate([_entropies(probabilities)[None], probabilities, pixels, pixels**2])
+        told = np.concatenate([entropy(probabilities[:, None]), probabilities, pixels, pixels**2])
         site = place.row // size, place.col // size
         sums[site] += [valid.sum(), *told.sum(axis=1, dtype=np.float64)]
 
@@ -276,12 +277,6 @@ def _aligned(window: Window, size: int) -> Window:
 def _probabilities(strip: Strip, where: tuple[Any, ...]) -> np.ndarray:
     """Return the probabilities of a part of a strip, `(K, height, width)` float32."""
     return strip.layers["scores"][where] / np.float32(CERTAIN)
-
-
-def _entropies(probabilities: np.ndarray) -> np.ndarray:
-    """Return the entropy (Shannon 1948) of `(K, N)` as a share of that of K equal probabilities, `(N,)`."""
-    nats = -(probabilities * np.log(np.maximum(probabilities, 1e-9))).sum(axis=0)
-    return np.clip(nats / math.log(max(len(probabilities), 2)), 0, 1)
 
 
 def _summed(number: int, job: Job, sums: np.ndarray, size: int) -> Places:

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from sat2map.areas import Areas
+from sat2map.bootstrap import Interval
 from sat2map.fidelity import Metric
 from sat2map.legend import Legend
 from sat2map.metrics import Scores
 from sat2map.sources import Finding
-
-Interval = tuple[float, float]
-"""The lower and the upper end of an interval of 95 %."""
 
 
 @dataclass(frozen=True)

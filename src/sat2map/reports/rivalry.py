@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sat2map.reports.content import Interval, Rival
+from sat2map.bootstrap import Interval
+from sat2map.reports.content import Rival
 
 _ALIKE = 1e-5
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sat2map.areas import Estimate
+from sat2map.bootstrap import Interval
 from sat2map.fidelity import Metric
 from sat2map.metrics import Scores
-from sat2map.reports.content import Interval, Report
+from sat2map.reports.content import Report
 
 MEANS = {
     "accuracy": "Accuracy",
