@@ -105,13 +105,13 @@ def main() -> None:
         for seed, (k, (_, truth, ids)) in itertools.product(draws, enumerate(pictures)):
             chosen = random.Random(seed).sample([i for i in range(len(pictures)) if i != k], others)
             ground = np.array([matrix for i in chosen for matrix in counts[i]])
-            areas = np.bincount(ids[ids != IGNORED], minlength=size)
-            pixels = int(areas.sum())
+            areas = np.bincount(ids[ids != IGNORED], minlength=size).tolist()
+            pixels = sum(areas)
             of_places = [estimate_areas_from_places(ground, areas, legend.names, pixels=p) for p in (pixels, None)]
             every = (*of_places, estimate_areas(ground.sum(axis=0).T, areas, legend.names))
             for name, found in zip(tried, every, strict=True):
                 tried[name] += held(found, legend, truth)
-            off["as_mapped"] += np.abs(areas / pixels - shares[k]).tolist()
+            off["as_mapped"] += np.abs(np.divide(areas, pixels) - shares[k]).tolist()
             off["corrected"] += [
                 abs(c.area.value / pixels - s) for c, s in zip(every[0].classes, shares[k], strict=True)
             ]

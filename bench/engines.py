@@ -27,7 +27,7 @@ def measure(scene: str, model: str, words: dict, repeats: int) -> dict:
         seconds = []
         for _ in range(repeats):
             began = time.perf_counter()
-            taken = sum(strip.ids.nbytes for strip in engine.compute(job, blocks))
+            taken = sum(strip.pixels.nbytes for strip in engine.compute(job, blocks))
             seconds.append(time.perf_counter() - began)
     return {
         "engine": job.options.engine,

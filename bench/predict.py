@@ -3,9 +3,10 @@
 python bench/predict.py SCENE --model RUN --peer PEER.py --peer-python ENV/bin/python --rounds 3 --json predict.json
 
 Each map is made by a process of its own, so that memory and processor time are its own. `model only` runs the network
-on as many windows as the scene needs and nothing else: no reading, no blending, no writing. With a peer the model has
-to be a U-Net of `segmentation_models.pytorch` at scale 1, whose weights the peer is given. Peers scale pixels by the
-constants of ImageNet, so a copy of the model that does the same is measured: both networks see the same numbers.
+on as many windows as the scene needs and nothing else: no reading, no blending, no writing. What its process takes
+before, to import, load and compile, is not counted as stitching either. With a peer the model has to be a U-Net of
+`segmentation_models.pytorch` at scale 1, whose weights the peer is given. Peers scale pixels by the constants of
+ImageNet, so a copy of the model that does the same is measured: both networks see the same numbers.
 """
 
 from __future__ import annotations
@@ -36,18 +37,27 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation by which peers scale pixels from 0 to 1."""
 
 
-def timed(words: list[str]) -> dict[str, float]:
-    """Run a command and return what it took; its children are counted."""
+def timed(words: list[str]) -> tuple[dict[str, float], str]:
+    """Run a command and return what it took, its children counted, and what it printed."""
     began = time.perf_counter()
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    printed = process.stdout.read() if process.stdout else ""
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(words)}")
     wall, cpu = time.perf_counter() - began, usage.ru_utime + usage.ru_stime
-    return {"wall_s": wall, "cpu_s": cpu, "peak_rss_gb": usage.ru_maxrss / 1e6}
+    return {"wall_s": wall, "cpu_s": cpu, "peak_rss_gb": usage.ru_maxrss / 1e6}, printed
 
 
-def model_only(scene: str, model: str, precision: str, overlap: int) -> None:
+def alone(words: list[str]) -> dict[str, float]:
+    """Run the network alone and return what its windows took, and the processor seconds of its process before them."""
+    process, printed = timed(words)
+    windows = json.loads(printed.splitlines()[-1])
+    shown = windows["cpu_s"] * (1 + 1 / windows["windows"])  # one was shown before the clock ran
+    return {**windows, "start_cpu_s": process["cpu_s"] - shown}
+
+
+def model_only(scene: str, model: str, precision: Any, overlap: int) -> None:
     """Print how long the network alone takes for the windows of a scene, and how many processor seconds."""
     job = Job(scene, model, PredictOptions(precision=precision, overlap=overlap))
     tiling, runtime = job.tiling, predictors(job.model, job.options)(job.scene).runtime
@@ -116,7 +126,7 @@ def compare(told: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run everything in turn, round by round, and return medians and ratios."""
     model = str(as_peers_scale(told.model, folder / "model"))
     ours = [sys.executable, "-m", "sat2map.cli", "predict", told.scene, "--model", model, "--overwrite"]
-    alone = [sys.executable, __file__, told.scene, "--model", model, "--overlap", str(told.overlap)]
+    network = [sys.executable, __file__, told.scene, "--model", model, "--overlap", str(told.overlap)]
     peer = []
     if told.peer:
         weights = peer_weights(told.model, folder / "weights.pt")
@@ -126,12 +136,11 @@ def compare(told: argparse.Namespace, folder: Path) -> dict[str, Any]:
     runs: dict[str, list[dict[str, float]]] = {}
     for _ in range(told.rounds):
         if peer:
-            runs.setdefault("peer", []).append(timed(peer))
+            runs.setdefault("peer", []).append(timed(peer)[0])
         for precision in told.precisions:
             words = [*ours, str(folder / f"{precision}.tif"), "--overlap", str(told.overlap), "--precision", precision]
-            runs.setdefault(precision, []).append(timed(words))
-            found = subprocess.run([*alone, "--model-only", precision], capture_output=True, text=True, check=True)
-            runs.setdefault(f"model_only_{precision}", []).append(json.loads(found.stdout.splitlines()[-1]))
+            runs.setdefault(precision, []).append(timed(words)[0])
+            runs.setdefault(f"model_only_{precision}", []).append(alone([*network, "--model-only", precision]))
     return summary(told, folder, runs)
 
 
@@ -147,11 +156,12 @@ def summary(told: argparse.Namespace, folder: Path, runs: dict[str, list[dict[st
         if "peak_rss_gb" in took:
             result[f"peak_rss_gb_{name}"] = took["peak_rss_gb"]
     for precision in told.precisions:
-        wall, alone = middle[precision], middle[f"model_only_{precision}"]
-        result[f"of_model_only_{precision}"] = alone["wall_s"] / wall["wall_s"]
-        result[f"stitch_cpu_s_per_mpx_{precision}"] = (wall["cpu_s"] - alone["cpu_s"]) / mpx
+        whole, network = middle[precision], middle[f"model_only_{precision}"]
+        result[f"of_model_only_{precision}"] = network["wall_s"] / whole["wall_s"]
+        rest = whole["cpu_s"] - network["cpu_s"] - network["start_cpu_s"]
+        result[f"stitch_cpu_s_per_mpx_{precision}"] = rest / mpx
         if "peer" in middle:
-            result[f"ratio_{precision}"] = middle["peer"]["wall_s"] / wall["wall_s"]
+            result[f"ratio_{precision}"] = middle["peer"]["wall_s"] / whole["wall_s"]
             result[f"agreement_with_peer_{precision}"] = agreement(folder / "peer.tif", folder / f"{precision}.tif")
         if "fp32" in told.precisions:
             result[f"agreement_{precision}"] = agreement(folder / "fp32.tif", folder / f"{precision}.tif")

@@ -1,6 +1,6 @@
 """Our defaults beside the published recipe: same source, split, seeds and minutes, one after the other.
 
-python bench/train.py SOURCE --test "Tile 8" --minutes 6 --seeds 0 1 2 --json train.json
+python bench/train.py SOURCE --test "Tile 8" --val "Tile 2" --minutes 6 --seeds 0 1 2 --json train.json
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ def measure(source: str, folder: Path, name: str, words: dict) -> dict:
     sat2map.train(source, run, overwrite=True, **words)
     trained = time.perf_counter()
     found = sat2map.evaluate(source, run / "report", model=run, overwrite=True)
+    scores = found.scores
+    assert scores, "a source of map pictures without a legend has no classes to score"
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {
         "name": name,
         "seed": words["seed"],
-        "mean_iou": found.scores.mean_iou,
-        "accuracy": found.scores.accuracy,
-        "iou": {c.name: c.iou for c in found.scores.classes},
+        "mean_iou": scores.mean_iou,
+        "accuracy": scores.accuracy,
+        "iou": {c.name: c.iou for c in scores.classes},
         "steps": rows[-1]["step"],
         "seconds_trained": rows[-1]["seconds"],
         "seconds_train": trained - began,
@@ -43,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source")
     parser.add_argument("--test", action="append", default=[])
+    parser.add_argument("--val", action="append", default=[])
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--recipes", nargs="+", default=["ours", "published"], choices=["ours", "published"])
@@ -54,9 +57,8 @@ def main() -> None:
     results = []
     for seed in told.seeds:
         for name in told.recipes:
-            words = {**recipes[name], "minutes": told.minutes, "seed": seed}
-            if told.test:
-                words["test"] = tuple(told.test)
+            parts = {part: tuple(getattr(told, part)) for part in ("test", "val") if getattr(told, part)}
+            words = {**recipes[name], **parts, "minutes": told.minutes, "seed": seed}
             results.append(measure(told.source, folder, name, words))
             print(json.dumps(results[-1]), flush=True)
             if told.json:

@@ -31,7 +31,7 @@ def main() -> None:
         tune=(f"width={words.widths}", f"lr={words.rates}"),
     )
     found = sat2map.evaluate(words.source, f"{words.run}_report", model=run, overwrite=True)
-    for c in found.scores.classes:
+    for c in found.scores.classes if found.scores else ():
         print(c.name, *(f"{name} {getattr(c, name) or 0:.3f}" for name in ("precision", "recall", "f1")))
 
 

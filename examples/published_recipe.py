@@ -9,6 +9,7 @@ stop after 10, rotation up to 45 degrees, shifts and zoom up to 0.2, flips, batc
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import sat2map
 
@@ -43,8 +44,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test", action="append", default=[])
     parser.add_argument("--val", action="append", default=[])
-    given = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(parser.parse_args()).items() if v}
-    run = sat2map.train(given.pop("source"), given.pop("run"), **{**RECIPE, **given})
+    told = vars(parser.parse_args())
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items() if v}
+    words: dict[str, Any] = {**RECIPE, **given}
+    run = sat2map.train(words.pop("source"), words.pop("run"), **words)
     print(f"Trained in {run}")
 
 
