@@ -279,7 +279,8 @@ class PredictOptions(RuntimeOptions):
         uncertainty: More bands for the file of --confidence: `entropy` of the probabilities, `margin` (1 less the lead
             of the first class over the second), `novelty` (how unlike all training ground; 0.5 is the limit).
         abstain: Pixels whose largest probability is below this are mapped as `unsure`, a class of its own.
-        keep_going: Parts that cannot be read become nodata and are listed.
+        keep_going: Parts that cannot be read become nodata and are listed; of many scenes, those that cannot be
+            read or do not fit the model are left out.
         engine: Where blocks are computed.
         workers: How many processes compute, with the engine `ray`; one on each machine, or GPU, if not given.
         address: The Ray cluster to use; a local one is started if not given.

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from sat2map.engines import ENGINES, Engine
-from sat2map.errors import BadOption, OutputError, SceneError
+from sat2map.errors import BadOption, ModelError, OutputError, SceneError
 from sat2map.jobs import Job
 from sat2map.layers import LAYERS
 from sat2map.legend import UNSURE, Legend
+from sat2map.mapmodel import load_model
 from sat2map.options import PredictOptions
 from sat2map.outputs import Picture
 from sat2map.pictures import map_picture, to_rgb
@@ -184,7 +185,8 @@ def predict_all(
 ) -> list[Prediction]:
     """Turn each of many scenes into a map of its name in a folder; arguments as in `predict`.
 
-    Finished maps stay and are passed over, so that the same call goes on after an interruption.
+    Finished maps stay and are passed over, so that the same call goes on after an interruption. With `keep_going`
+    scenes that cannot be read, or do not fit the model, are left out with a warning.
 
     Raises:
         UserError: As in `predict`, or two scenes have one name.
@@ -194,13 +196,23 @@ def predict_all(
     if twice := [target for target, count in Counter(targets).items() if count > 1]:
         raise SceneError(f"Several scenes are called {twice[0].stem}, so their maps would be one. Rename them.")
     options = PredictOptions(**words)
+    load_model(model)  # without it no scene can be mapped
     waiting = [(f, t) for f, t in zip(files, targets, strict=True) if overwrite or not t.exists()]
     with closing(ENGINES[options.engine](options)) as engine:
 
-        def turn(pair: tuple[Path, Path]) -> Prediction:
-            return _predict(engine, Job(str(pair[0]), str(model), options), pair[1], {}, overwrite=overwrite)
+        def turn(pair: tuple[Path, Path]) -> Prediction | None:
+            try:
+                return _predict(engine, Job(str(pair[0]), str(model), options), pair[1], {}, overwrite=overwrite)
+            except (SceneError, ModelError) as error:
+                if not options.keep_going:
+                    raise
+                log.warning("%s is left out: %s", pair[0].name, error)
+                return None
 
-        return list(engine.each(turn, waiting))
+        made = [one for one in engine.each(turn, waiting) if one is not None]
+    if missing := len(waiting) - len(made):
+        log.warning("%d of %d scenes are left out; the same call tries them again.", missing, len(waiting))
+    return made
 
 
 def _layers(file: str, options: PredictOptions) -> tuple[str, ...]:
