@@ -325,6 +325,19 @@ def test_models_are_compared_on_the_same_places(tmp_path, wide):
     assert f"--model {good.path} --model {blind.path}" in Page(made.report.read_text()).text
 
 
+def test_models_are_all_checked_before_one_is_scored_and_share_the_search_for_leaks(tmp_path, wide, monkeypatch):
+    searched, scored = [], []
+    monkeypatch.setattr("sat2map.evaluation.leaking.find_leaks", lambda grounds: searched.append(grounds) or ())
+    monkeypatch.setattr("sat2map.evaluation.evaluating._count", lambda *_: scored.append(1))
+    one, two = (wide_run(tmp_path / name, wide) for name in ("one", "two"))
+    random = wide_run(tmp_path / "random", wide)
+    model = load_model(random.path)
+    replace(model, provenance={**model.provenance, "split": "random"}).save()
+    with pytest.raises(SourceError, match="This is no test: The split was random"):
+        evaluate(wide, tmp_path / "report", model=[one.path, two.path, random.path], window=256)
+    assert len(searched) == 1 and not scored
+
+
 def test_models_of_other_tests_are_not_compared(tmp_path, wide):
     one = wide_run(tmp_path / "one", wide)
     other = colour_run(tmp_path / "other", wide, val=("place 2",), test=("place 1",), unit=32)

@@ -14,11 +14,12 @@ from sat2map.errors import BadOption, ModelError, OutputError, SourceError
 from sat2map.evaluation.comparing import compare, unique
 from sat2map.evaluation.counting import PLACE
 from sat2map.evaluation.describing import describe
-from sat2map.evaluation.leaking import check_leaks, find_seen
+from sat2map.evaluation.leaking import Searched, check_leaks, find_seen
 from sat2map.evaluation.tallies import ClassTally, PictureTally, Tally
 from sat2map.evaluation.telling import Told, overview_of, tell, write_pictures, write_rivals
 from sat2map.fidelity import Metric
 from sat2map.files import record, whole_folder, write_json
+from sat2map.leaks import Leak
 from sat2map.legend import IGNORED, Legend
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.metrics import Scores
@@ -63,6 +64,29 @@ class Evaluation:
     rivals: tuple[Rival, ...] = ()
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A model that can be scored.
+
+    Args:
+        path: Where it is.
+        model: The same, loaded.
+        source: The imagery, read as the model needs it.
+        areas: What of it is scored.
+        leaks: Where it shows ground that the model has learnt from.
+        tally: What counts, still empty.
+        findings: What has to be known about ground and labels.
+    """
+
+    path: Path | str
+    model: MapModel
+    source: Source
+    areas: tuple[Area, ...]
+    leaks: tuple[Leak, ...]
+    tally: Tally
+    findings: tuple[Finding, ...]
+
+
 def evaluate(
     source: Path | str,
     report: Path | str,
@@ -90,7 +114,9 @@ def evaluate(
     models = [model] if isinstance(model, (str, Path)) else list(model)
     if not models:
         raise BadOption("There is no model to score. Name a run with --model.")
-    told = [_score(source, report, path, options) for path in models]
+    searched: Searched = {}
+    ready = [_prepare(source, path, options, searched) for path in models]  # all are checked before one is scored
+    told = [_score(one, report, options) for one in ready]
     if len(told) == 1:
         return _write(folder, told[0])
     names = unique([Path(path).resolve().name for path in models])
@@ -101,28 +127,35 @@ def evaluate(
     return replace(evaluations[0], report=page, rivals=tuple(rivals))
 
 
-def _score(source: Path | str, report: Path | str, model: Path | str, options: EvaluateOptions) -> Told:
-    """Count all of the ground for one model."""
-    loaded = load_model(model)
-    reading = _reading(loaded, source, options)
+def _prepare(source: Path | str, path: Path | str, options: EvaluateOptions, searched: Searched) -> Ready:
+    """Open all that one model is scored with, and refuse what would be no test."""
+    model = load_model(path)
+    reading = _reading(model, source, options)
     opened = open_source(source, reading)
-    areas = _areas(loaded, opened, options.split)
-    leaks = find_seen(loaded, opened, areas, reading, options.split)
-    seen = check_leaks(loaded, leaks, options)
-    tally, findings = _tally(loaded, opened, options)
-    predictor = predictors(loaded, part_of(RuntimeOptions, options), keep=tally.keep)
-    _count(tally, predictor, opened, areas)
+    areas = _areas(model, opened, options.split)
+    leaks = find_seen(model, opened, areas, reading, options.split, searched)
+    seen = check_leaks(model, leaks, options)
+    tally, findings = _tally(model, opened, options)
+    return Ready(path, model, opened, areas, leaks, tally, (*opened.findings, *findings, *seen))
+
+
+def _score(ready: Ready, report: Path | str, options: EvaluateOptions) -> Told:
+    """Count all of the ground for one model."""
+    model, source, tally = ready.model, ready.source, ready.tally
+    predictor = predictors(model, part_of(RuntimeOptions, options), keep=tally.keep)
+    _count(tally, predictor, source, ready.areas)
     if not any(tally.scenes.values()):
-        raise SourceError(f"The part {options.split!r} of {source} holds no labelled pixel to score.")
+        raise SourceError(f"The part {options.split!r} of {source.path} holds no labelled pixel to score.")
+    scored = command("evaluate", (source.path, report, "--model", ready.path), options)
     return Told(
-        model=loaded,
-        source=opened,
+        model=model,
+        source=source,
         options=options,
         tally=tally,
-        overview=overview_of(predictor, opened, tally),
-        leaks=leaks,
-        findings=(*opened.findings, *findings, *tally.findings, *seen),
-        commands=(str(loaded.provenance["command"]), command("evaluate", (source, report, "--model", model), options)),
+        overview=overview_of(predictor, source, tally),
+        leaks=ready.leaks,
+        findings=(*ready.findings, *tally.findings),
+        commands=(str(model.provenance["command"]), scored),
     )
 
 

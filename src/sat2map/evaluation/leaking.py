@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from sat2map.errors import SourceError
@@ -14,9 +14,12 @@ from sat2map.runs import RunFolder
 from sat2map.sources import Finding, Source, open_source
 from sat2map.splits import Area, Split, read_split
 
+Searched = dict[Hashable, tuple[Leak, ...]]
+"""What searches found, by what they compared: models with one split share a search."""
+
 
 def find_seen(
-    model: MapModel, source: Source, areas: Sequence[Area], reading: ReadOptions, part: str
+    model: MapModel, source: Source, areas: Sequence[Area], reading: ReadOptions, part: str, searched: Searched
 ) -> tuple[Leak, ...]:
     """Return where areas that are scored show ground that a model has learnt from, as far as that is still there.
 
@@ -26,6 +29,7 @@ def find_seen(
         areas: Which of it.
         reading: How imagery is read.
         part: The part of the split that these areas are; `all` for what is none.
+        searched: Looked up first, and added to.
     """
     run, trained_on = RunFolder(model.folder.parent), Path(model.provenance["source"])
     if part == "train" or model.provenance["split"] == "random" or not (run.split.exists() and trained_on.exists()):
@@ -35,7 +39,11 @@ def find_seen(
         return ()
     learnt = _grounds("learnt", source if same else open_source(trained_on, reading), read_split(run.split), part)
     pairs = {pair.name: pair for pair in source.pairs}
-    return find_leaks([*learnt, *(Ground(a.pair, "scored", pairs[a.pair].image, a.window) for a in areas)])
+    grounds = [*learnt, *(Ground(a.pair, "scored", pairs[a.pair].image, a.window) for a in areas)]
+    compared = reading, trained_on, tuple((g.part, g.name, g.window) for g in grounds)
+    if compared not in searched:
+        searched[compared] = find_leaks(grounds)
+    return searched[compared]
 
 
 def _known_clean(run: RunFolder) -> bool:
