@@ -107,6 +107,9 @@ class LearnOptions:
         size: Side of a training patch in pixels, as the network sees it.
         scale: By how much pixels are averaged down before the network, and its scores brought back up: more ground is
             seen in the same time, with less detail. Chosen from 1 and 1.5 by how fine the labels are if not given.
+        coarse_first: Share of the training, from its start, in which patches are shown at half their size, so that
+            more of them fit into the same time. If not given, 0.5 for classes with `minutes` and without `patience`,
+            `plateau` or a critic, else 0.
         batch: Patches in a step.
         epochs: How often the training ground is gone through. 50 if neither epochs nor minutes are given.
         minutes: How long to train; the learning rate is at its end when the time is.
@@ -152,6 +155,7 @@ class LearnOptions:
     patches: Literal["random", "grid", "picture"] = "random"
     size: int = 256
     scale: float | None = None
+    coarse_first: float | None = None
     batch: int = 8
     epochs: int | None = None
     minutes: float | None = None
@@ -198,6 +202,8 @@ class LearnOptions:
         )
         if self.scale is not None and not 1 <= self.scale <= 16:
             raise BadOption(f"--scale is {self.scale}; it must be from 1 (every pixel is seen) to 16.")
+        if self.coarse_first is not None and not 0 <= self.coarse_first < 1:
+            raise BadOption(f"--coarse-first is {self.coarse_first}; it must be from 0 to less than 1.")
         for name in ("rotate", "shift", "zoom", "brightness", "contrast", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise BadOption(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more.")

@@ -49,13 +49,28 @@ def check_plan(plan: Plan) -> None:
                 "another tone.", plan.architecture.network,
             )  # fmt: skip
         _ = plan.summaries  # one image goes through the network
+        if plan.recipe.coarse_first:
+            _check_coarse_patch(plan, network)
         if options.batch == options.devices:
             _check_lone_patch(plan, network)
 
 
+def _check_coarse_patch(plan: Plan, network: torch.nn.Module) -> None:
+    """Refuse patches whose half a network of the user's own cannot take."""
+    size = plan.smallest
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, len(plan.inputs.bands), size, size))
+    except Exception as error:  # whatever that network raises
+        raise BadOption(
+            f"{plan.architecture.network} cannot take the patches of {size} pixels that training begins with "
+            f"({type(error).__name__}: {error}). Give --coarse-first 0, or a larger --size."
+        ) from error
+
+
 def _check_lone_patch(plan: Plan, network: torch.nn.Module) -> None:
     """Refuse a batch of one where a network pools its features to one pixel: nothing is left to normalise over."""
-    size = plan.samples.size
+    size = plan.smallest
     try:
         with torch.no_grad():
             network.train()(torch.zeros(1, len(plan.inputs.bands), size, size))
@@ -70,7 +85,7 @@ def _check_lone_patch(plan: Plan, network: torch.nn.Module) -> None:
 
 def _check_critic(plan: Plan) -> None:
     """Refuse patches that a critic cannot judge, and labels that are no whole maps."""
-    levels, size = plan.options.critic_levels, plan.samples.size
+    levels, size = plan.options.critic_levels, plan.smallest
     if size < smallest_side(levels):
         raise BadOption(
             f"A critic of {levels} levels cannot judge patches of {size} pixels. Give a --size of "

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from sat2map.inputs import Inputs
+from sat2map.learning.coarse import HALF
 from sat2map.learning.losses import LOSSES, PICTURE_LOSSES, parse_loss
 from sat2map.learning.objectives import Adversarial, Loss, Supervised
 from sat2map.learning.recipe import Recipe, choose_recipe
@@ -72,6 +73,11 @@ class Plan:
         """How the network is built."""
         name = "custom" if self.network else self.recipe.network
         return Architecture(name, self.options.encoder, self.options.width, self.scale)
+
+    @property
+    def smallest(self) -> int:
+        """Side in pixels of the smallest patches that are learnt from."""
+        return self.samples.size // (HALF if self.recipe.coarse_first else 1)
 
     @property
     def unit(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sat2map.options import LearnOptions
+from sat2map.options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Recipe:
         optimizer: Name of the optimizer.
         schedule: Name of the schedule.
         clip: To this norm gradients are clipped; None if they are not.
+        coarse_first: Share of the training in which patches are shown at half their size.
     """
 
     network: str
@@ -26,6 +27,7 @@ class Recipe:
     optimizer: str
     schedule: str
     clip: float | None
+    coarse_first: float = 0.0
 
 
 USUAL = {
@@ -35,8 +37,21 @@ USUAL = {
 """The recipe of each kind of output; that of pictures is of Isola et al. 2017, Image-to-Image Translation (pix2pix)."""
 
 
-def choose_recipe(options: LearnOptions, kind: str) -> Recipe:
+HURRIED = 0.5
+"""Share of a race against the clock in which classes are learnt from coarse patches (docs/log.md)."""
+
+
+def choose_recipe(options: TrainOptions, kind: str) -> Recipe:
     """Return the recipe for an output of this kind."""
-    words = ("network", "loss", "lr", "optimizer", "schedule")
+    words = ("network", "loss", "lr", "optimizer", "schedule", "coarse_first")
     given = {name: getattr(options, name) for name in words if getattr(options, name) is not None}
-    return replace(USUAL[kind], **given)
+    recipe = replace(USUAL[kind], **given)
+    if options.coarse_first is None and kind == "classes" and _hurries(options, recipe):
+        return replace(recipe, coarse_first=HURRIED)
+    return recipe
+
+
+def _hurries(options: TrainOptions, recipe: Recipe) -> bool:
+    """Return whether the clock alone ends the training, and no one looks at what is drawn meanwhile."""
+    waits_for_gain = options.patience is not None or recipe.schedule == "plateau"
+    return options.minutes is not None and not waits_for_gain and not options.adversarial

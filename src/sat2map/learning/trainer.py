@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sat2map.errors import TrainingFailed
+from sat2map.learning.coarse import halved
 from sat2map.learning.criteria import CRITERIA
 from sat2map.learning.journal import Journal
 from sat2map.learning.objectives import to_device
@@ -90,7 +91,10 @@ class Trainer:
             if before >= 1 and sums:  # one step at least, though the time may have run out just before the epoch
                 break
             lr = self._set_lr(before)
-            for name, value in self.objective.step(*to_device(self.fabric, batch)).items():
+            x_NCHW, truth = to_device(self.fabric, batch)
+            if before < self.plan.recipe.coarse_first:
+                x_NCHW, truth = halved(x_NCHW, truth)
+            for name, value in self.objective.step(x_NCHW, truth).items():
                 sums[name].append(value)
             self.step += 1
             self._after_step(before, sums)
