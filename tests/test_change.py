@@ -375,7 +375,7 @@ def bad_call(folder: Path, kind: str) -> dict:
         words["min_area"] = 0
     elif kind == "out":
         words["out"].mkdir()
-        (words["out"] / "notes.txt").touch()
+        (words["out"] / "change.json").touch()
     elif kind == "file":
         words["out"].touch()
     return words
@@ -396,7 +396,7 @@ def bad_call(folder: Path, kind: str) -> dict:
         ("reference", SourceError, "points.gpkg cannot be read"),
         ("rare", BadOption, "--rare is 1.5"),
         ("min area", BadOption, "--min-area is 0"),
-        ("out", OutputError, "is there already"),
+        ("out", OutputError, "holds a change already"),
         ("file", OutputError, "is a file"),
     ],
 )

@@ -308,7 +308,10 @@ def test_models_are_compared_on_the_same_places(tmp_path, wide):
     """One of the models never sees water, where the other is right: the difference is sure."""
     good = wide_run(tmp_path / "good", wide)
     blind = wide_run(tmp_path / "blind", wide, never=(1,))
-    made = evaluate(wide, tmp_path / "report", model=[good.path, blind.path, good.path], window=256)
+    models = [good.path, blind.path, good.path]
+    made = evaluate(wide, tmp_path / "report", model=models, window=256)
+    with pytest.raises(OutputError, match="holds a report already"):
+        evaluate(wide, tmp_path / "report", model=models, window=256)
     assert [rival.name for rival in made.rivals] == ["good-1", "blind", "good-3"]
     first, worse, same = made.rivals
     alone = evaluate(wide, tmp_path / "alone", model=blind.path, window=256)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import geopandas as gpd
@@ -21,7 +20,7 @@ from sat2map.errors import BadOption, ModelError, OutputError, SceneError
 from sat2map.jobs import Job
 from sat2map.legend import IGNORED
 from sat2map.options import PredictOptions, bytes_of
-from sat2map.prediction import predict, predict_all
+from sat2map.prediction import predict
 from sat2map.sinks import Sink, read_map_legend
 
 HALF = Affine(0.5, 0, 500_000.0, 0, -0.5, 40_000.0)
@@ -378,32 +377,6 @@ def test_bands_are_taken_by_number(tmp_path, model, ids):
     np.testing.assert_array_equal(values(made.map), ids)
     with pytest.raises(BadOption, match=r"--bands names 2 bands, but the model reads 3: red, green, blue"):
         predict(path, tmp_path / "other.tif", model=model, bands=("4", "3"))
-
-
-def test_each_of_many_scenes_gets_its_map(tmp_path, model, ids):
-    for i in range(3):
-        synthetic.geotiff(tmp_path / f"scene{i}.tif", ids)
-    made = predict_all(str(tmp_path / "scene*.tif"), tmp_path / "maps", model=model)
-    assert [one.map.name for one in made] == ["scene0.tif", "scene1.tif", "scene2.tif"]
-    (tmp_path / "maps" / "scene1.tif").unlink()
-    again = predict_all(str(tmp_path / "scene*.tif"), tmp_path / "maps", model=model)
-    assert [one.map.name for one in again] == ["scene1.tif"]
-
-
-def test_of_many_scenes_those_that_cannot_be_mapped_are_left_out_if_asked(tmp_path, model, ids, caplog):
-    for name in ("one", "two"):
-        synthetic.geotiff(tmp_path / f"scene_{name}.tif", ids)
-    (tmp_path / "scene_broken.tif").write_bytes(b"no image")
-    synthetic.geotiff(tmp_path / "scene_odd.tif", ids, bands=1)
-    call = partial(predict_all, str(tmp_path / "scene_*.tif"), tmp_path / "maps", model=model)
-    with pytest.raises((SceneError, ModelError)):
-        call()
-    made = call(keep_going=True, overwrite=True)
-    assert [one.map.name for one in made] == ["scene_one.tif", "scene_two.tif"]
-    told = "\n".join(caplog.messages)
-    assert "scene_broken.tif is left out" in told and "scene_odd.tif is left out" in told
-    assert "2 of 4 scenes are left out; the same call tries them again" in told
-    assert not (tmp_path / "maps" / "scene_odd.tif").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+from sat2map.errors import OutputError
 
 Record = TypeVar("Record")
 
@@ -49,6 +51,30 @@ def write_json(path: Path, data: Any) -> None:
 def record(kind: type[Record], data: Mapping[str, Any]) -> Record:
     """Make a dataclass from its fields as JSON gives them back: lists become tuples."""
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+
+
+def check_folder(path: Path | str, what: str, *, marks: Sequence[str], overwrite: bool) -> Path:
+    """Refuse a folder that cannot be made, or that holds such a thing already.
+
+    Args:
+        path: The folder.
+        what: What will be in it, for the message: a report.
+        marks: Names of the files one of which such a folder has.
+        overwrite: Whether what is there may be replaced.
+
+    Raises:
+        OutputError: It is refused.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file. Name a folder for {what}.")
+    if any((path / mark).exists() for mark in marks) and not overwrite:
+        raise OutputError(f"{path} holds {what} already. Name another folder, or replace it with --overwrite.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written to: {error.strerror}. Choose another folder.") from None
+    return path
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from sat2map.changes.drawing import Thumbnails, draw_change
 from sat2map.changes.found import Change, ClassChange, Transition
 from sat2map.changes.ground import Both, Counts, count_changes, open_both
 from sat2map.changes.points import areas_with_errors
-from sat2map.errors import BadOption, OutputError
-from sat2map.files import whole_folder, write_json
+from sat2map.errors import BadOption
+from sat2map.files import check_folder, whole_folder, write_json
 from sat2map.legend import IGNORED
 from sat2map.polygons import polygonize
 from sat2map.sinks import open_sink
@@ -56,14 +56,14 @@ def change(
         overwrite: Replace the files of an earlier change in `out`.
 
     Raises:
-        UserError: The maps cannot be read or compared, the reference cannot be used, or the folder is there already;
+        UserError: The maps cannot be read or compared, the reference cannot be used, or the folder holds a change already;
             nothing was written.
     """
     if min_area is not None and not min_area > 0:
         raise BadOption(f"--min-area is {min_area}; it must be above 0.")
     if not 0 <= rare < 1:
         raise BadOption(f"--rare is {rare}; it is a share of the ground, from 0 to below 1, such as 0.001.")
-    folder = _check_folder(Path(out), overwrite)
+    folder = check_folder(out, "a change", marks=(FACTS,), overwrite=overwrite)
     both = open_both(before, after)
     counts = count_changes(both)
     transitions = transitions_of(counts, known_colours(before, after), rare)
@@ -78,18 +78,6 @@ def change(
         write_json(part / FACTS, found.to_json())
         (folder / POLYGONS).unlink(missing_ok=True)  # an earlier change may have had what this one lacks
     return found
-
-
-def _check_folder(path: Path, overwrite: bool) -> Path:
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file. Name a folder for the change.")
-    if path.exists() and any(path.iterdir()) and not overwrite:
-        raise OutputError(f"{path} is there already. Name another folder, or replace it with --overwrite.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written to: {error.strerror}. Choose another folder.") from None
-    return path
 
 
 def _write_map(path: Path, both: Both, counts: Counts, transitions: Transitions) -> Thumbnails:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sat2map.bootstrap import RESAMPLES, Interval, intervals
-from sat2map.errors import BadOption, ModelError, OutputError, SourceError
+from sat2map.errors import BadOption, ModelError, SourceError
 from sat2map.evaluation.comparing import compare, unique
 from sat2map.evaluation.counting import PLACE
 from sat2map.evaluation.describing import describe
@@ -18,7 +18,7 @@ from sat2map.evaluation.leaking import Searched, check_leaks, find_seen
 from sat2map.evaluation.tallies import ClassTally, PictureTally, Tally
 from sat2map.evaluation.telling import Told, overview_of, tell, write_pictures, write_rivals
 from sat2map.fidelity import Metric
-from sat2map.files import record, whole_folder, write_json
+from sat2map.files import check_folder, record, whole_folder, write_json
 from sat2map.leaks import Leak
 from sat2map.legend import IGNORED, Legend
 from sat2map.mapmodel import MapModel, load_model
@@ -38,6 +38,9 @@ from sat2map.tiling import grid, whole
 
 BLOCK = 2048
 """Side in pixels of the blocks that are mapped at once."""
+
+REPORTS = ("metrics.json", "comparison.json")
+"""One of these is in each report."""
 
 STALE = ("best.png", "worst.png", "confusion.png", "leaks.png", "places.npz", "reliability.png", "coverage.png")
 """What an older report may have had and this one lacks."""
@@ -110,7 +113,7 @@ def evaluate(
             nothing was written.
     """
     options = EvaluateOptions(**words)
-    folder = _check_folder(Path(report), overwrite)
+    folder = check_folder(report, "a report", marks=REPORTS, overwrite=overwrite)
     models = [model] if isinstance(model, (str, Path)) else list(model)
     if not models:
         raise BadOption("There is no model to score. Name a run with --model.")
@@ -173,18 +176,6 @@ def _write(folder: Path, told: Told) -> Evaluation:
         write_report(part, page)
         write_model_card(part, describe(told, page))
     return Evaluation(tally.scores, folder / "report.html", told.findings, tuple(tally.metrics), page.intervals)
-
-
-def _check_folder(path: Path, overwrite: bool) -> Path:
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file. Name a folder for the report.")
-    if (path / "metrics.json").exists() and not overwrite:
-        raise OutputError(f"{path} holds a report already. Name another folder, or replace it with --overwrite.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written to: {error.strerror}. Choose another folder.") from None
-    return path
 
 
 def _reading(model: MapModel, source: Path | str, options: EvaluateOptions) -> ReadOptions:
