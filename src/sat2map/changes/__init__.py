@@ -56,7 +56,7 @@ def change(
         overwrite: Replace the files of an earlier change in `out`.
 
     Raises:
-        UserError: The maps cannot be read or compared, the reference cannot be used, or the folder holds a change already;
+        UserError: The maps cannot be read or compared, the reference cannot be used, or the folder holds a change;
             nothing was written.
     """
     if min_area is not None and not min_area > 0:
