@@ -60,7 +60,7 @@ def plain_step(seed: int) -> Step:
         torch.autograd.backward(told(critic(torch.cat([x, drawn], 1)), True) + 100 * l1)
         drawing.step()
         critic.requires_grad_(True)
-        return float(l1)
+        return float(l1.detach())
 
     return step
 
