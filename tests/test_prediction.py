@@ -346,7 +346,7 @@ def test_another_resolution_is_told(tmp_path, scene, caplog):
     assert "resolution 0.5 m, trained on 2 m: --resample model brings them together" in caplog.text
 
 
-def test_a_part_that_cannot_be_read_is_passed_over(tmp_path, model, caplog):
+def test_a_part_that_cannot_be_read_is_passed_over(tmp_path, model, caplog, monkeypatch):
     ids = synthetic.landscape(1, 1100)
     path = synthetic.save(
         tmp_path / "scene.tif", synthetic.seen(ids), crs=synthetic.UTM, transform=HALF,
@@ -361,6 +361,16 @@ def test_a_part_that_cannot_be_read_is_passed_over(tmp_path, model, caplog):
         SceneError, match=r"cannot be read: .*The same command with --keep-going makes such parts nodata"
     ):
         predict(path, tmp_path / "map.tif", model=model)
+    write = Sink.write
+
+    def interrupted(self, window, block):
+        if window.row > 900:  # below what cannot be read
+            raise KeyboardInterrupt
+        write(self, window, block)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Sink, "write", interrupted)
+        predict(path, tmp_path / "map.tif", model=model, keep_going=True)
     made = predict(path, tmp_path / "map.tif", model=model, keep_going=True)
     assert made.unreadable and "cannot be read and are nodata: rows" in caplog.text
     lost = sum(w.height * w.width for w in made.unreadable)

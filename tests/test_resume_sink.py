@@ -75,6 +75,20 @@ def test_the_same_job_goes_on(tmp_path, kind, suffix, whole_map):
     assert contents(tmp_path) == whole_map(suffix, kind)
 
 
+def test_what_was_noted_is_kept_with_what_is_done(tmp_path):
+    path, pixels = tmp_path / "map.tif", CLASSES.block(fabricated_ids())
+    for i, window in enumerate(WINDOWS[:3]):
+        with pytest.raises(KeyError), open_it(path) as sink:
+            assert sink.notes == ({"odd": set(WINDOWS[: i + 1])} if i else {})
+            sink.note("odd", WINDOWS[: i + 2])
+            sink.write(window, pixels[..., *window.slices])
+            with sink.path.with_name(".map.tif.part").joinpath("notes.jsonl").open("ab") as notes:
+                notes.write(b'["odd", [1, 2')  # killed here
+            raise KeyError
+    with open_it(path, JOB | {"model": "unet-2"}, overwrite=True) as sink:
+        assert sink.notes == {}
+
+
 @files
 def test_an_interruption_keeps_the_older_map_and_what_is_done(tmp_path, kind, suffix, whole_map):
     path = tmp_path / f"map{suffix}"

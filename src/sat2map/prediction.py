@@ -50,7 +50,7 @@ class Prediction:
         counts: Pixels of each class in the map, or all that is drawn of a picture.
         invalid: Pixels without data.
         unreadable: Parts of the scene that could not be read and are without data for that, with `keep_going`.
-        strange: Parts that look unlike all that the model has learnt from; an interrupted run's are not counted.
+        strange: Parts that look unlike all that the model has learnt from.
         seconds: How long it took; an interrupted run's share is not counted.
     """
 
@@ -147,8 +147,6 @@ def _predict(
             _draw(job.scene, made, _legend(job), paths["picture"])
 
     job.check()
-    unreadable: set[Window] = set()
-    strange: list[Window] = []
     with ExitStack() as stack:
         sinks = [stack.enter_context(sink) for sink in _open_sinks(job, target, paths, overwrite)]
         blocks = _remaining(job, sinks)
@@ -156,28 +154,20 @@ def _predict(
         strips = engine.compute(job, blocks)
         for strip in track_pixels(strips, "Predicting", total, lambda strip: strip.window.height * strip.window.width):
             bands = (np.concatenate([strip.layers[name] for name in names]) for names in layers.values())
+            sinks[0].note("unreadable", strip.unreadable)
+            sinks[0].note("strange", strip.strange)
             for sink, pixels in zip(sinks, (strip.pixels, *bands), strict=True):
                 sink.write(strip.window, pixels)
-            unreadable.update(strip.unreadable)
-            strange += strip.strange
         for sink in sinks[1:]:
             sink.close()
         sinks[0].close(before=draw)  # the map comes last: where it is, all is
-    if unreadable:
-        log.warning("%d parts of %s cannot be read and are nodata: %s", len(unreadable), job.path, _listed(unreadable))
-    if strange:
-        share = sum(part.height * part.width for part in strange) / total
-        log.warning(
-            "%.0f %% of %s looks unlike anything the model has learnt from: %s. --confidence FILE.tif --uncertainty "
-            "novelty shows where.", max(100 * share, 1), job.path, _listed(strange),
-        )  # fmt: skip
+    unreadable, strange = (tuple(sorted(sinks[0].notes.get(what, ()))) for what in ("unreadable", "strange"))
+    _tell_odd(job, unreadable, strange)
     *counts, invalid = sinks[0].counts.tolist()
     unsure = (UNSURE,) if job.options.abstain else ()
     held = dict(zip((*job.model.output.counted, *unsure), counts, strict=True))
     seconds = round(time.monotonic() - began, 3)
-    return Prediction(
-        target, engine.description(job), held, invalid, tuple(sorted(unreadable)), tuple(strange), seconds
-    )
+    return Prediction(target, engine.description(job), held, invalid, unreadable, strange, seconds)
 
 
 def predict_all(
@@ -254,6 +244,18 @@ def _rest(job: Job, block: Window, sinks: Sequence[Sink]) -> Window:
     if left is None:
         return block._replace(height=0)
     return Window(left.row, block.col, block.bottom - left.row, block.width)
+
+
+def _tell_odd(job: Job, unreadable: Sequence[Window], strange: Sequence[Window]) -> None:
+    """Warn of parts without a map, and of those whose map may be wrong."""
+    if unreadable:
+        log.warning("%d parts of %s cannot be read and are nodata: %s", len(unreadable), job.path, _listed(unreadable))
+    if strange:
+        unlike, mapped = (sum(part.height * part.width for part in parts) for parts in (strange, job.blocks()))
+        log.warning(
+            "%.0f %% of %s looks unlike anything the model has learnt from: %s. --confidence FILE.tif --uncertainty "
+            "novelty shows where.", max(100 * unlike / mapped, 1), job.path, _listed(strange),
+        )  # fmt: skip
 
 
 def _listed(windows: Collection[Window]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -120,6 +120,7 @@ class Sink:
         self._kind, self._grid = kind, geobox if grid is None else grid
         self._lock, self._open = threading.Lock(), True
         self._done: set[Window] = set()
+        self._notes: dict[str, set[Window]] = {}
         self.counts = np.zeros(0, np.int64)
         with told(path):
             self._part = Part(path, _companions(path))
@@ -137,6 +138,23 @@ class Sink:
     def done(self) -> Set[Window]:
         """The windows that were written, also those by a process that was interrupted."""
         return self._done
+
+    @property
+    def notes(self) -> Mapping[str, Set[Window]]:
+        """What was noted of windows, also by a process that was interrupted."""
+        return self._notes
+
+    def note(self, what: str, windows: Iterable[Window]) -> None:
+        """Keep something in mind of windows that are about to be written, as long as what is done is kept.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        with self._lock, told(self.path):
+            new = set(windows) - self._notes.setdefault(what, set())
+            if new and self._journal is not None:
+                self._journal.note(what, sorted(new))
+            self._notes[what] |= new
 
     def write(self, window: Window, block: np.ndarray) -> None:
         """Write a block, uint8; from now on it survives whatever happens, if the sink has a job.
@@ -219,6 +237,7 @@ class Sink:
             self._raw.create()
         if self._journal is not None:
             self._journal.begin(done)
+            self._notes = self._journal.notes()
         self._done = done
 
     def _finish(self) -> None:

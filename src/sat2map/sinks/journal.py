@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ SHOWN = 60
 
 
 class Journal:
-    """`job.json` with the facts a map depends on, and `done.jsonl` with a line for each finished window.
+    """`job.json` with the facts a map depends on, `done.jsonl` with a line for each finished window, `notes.jsonl`.
 
     Args:
         folder: Where they lie.
@@ -24,20 +24,21 @@ class Journal:
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        self._job, self._done = folder / "job.json", folder / "done.jsonl"
+        self._job, self._done, self._notes = (folder / f for f in ("job.json", "done.jsonl", "notes.jsonl"))
         self.facts: dict[str, Any] = json.loads(json.dumps(facts))
 
     def done(self) -> set[Window]:
         """Return the windows that were finished, by whatever job; none if there is no job."""
         if not self._job.is_file() or not self._done.is_file():
             return set()
-        windows = set()
-        for line in self._done.read_bytes().splitlines():
-            try:
-                windows.add(Window(*json.loads(line)))
-            except (ValueError, TypeError):  # the process ended within this line
-                break
-        return windows
+        return {Window(*line) for line in _lines(self._done)}
+
+    def notes(self) -> dict[str, set[Window]]:
+        """Return the windows that were noted, by what was noted of them."""
+        found: dict[str, set[Window]] = {}
+        for what, window in _lines(self._notes):
+            found.setdefault(what, set()).add(Window(*window))
+        return found
 
     def changes(self) -> list[str]:
         """Return in words what is unlike the job that was begun."""
@@ -48,24 +49,47 @@ class Journal:
         return list(_changes(begun, self.facts))
 
     def begin(self, done: set[Window]) -> None:
-        """Write down the job and what is finished of it."""
-        with whole_file(self._done) as part:
-            part.write_text("".join(map(_line, sorted(done))), encoding="ascii")
-            sync(part)
+        """Write down the job and what is finished of it; lines within which a process ended go."""
+        noted = [(what, window) for what, windows in self.notes().items() for window in sorted(windows)]
+        for path, lines in ((self._done, sorted(done)), (self._notes, noted)):
+            with whole_file(path) as part:
+                part.write_text("".join(map(_line, lines)), encoding="ascii")
+                sync(part)
         write_json(self._job, self.facts)
         sync(self._job)
         sync(self._job.parent)
 
     def add(self, window: Window) -> None:
         """Note a window whose pixels are safely on disk."""
-        with self._done.open("ab") as file:
-            file.write(_line(window).encode("ascii"))
-            file.flush()
-            os.fsync(file.fileno())
+        _append(self._done, _line(window))
+
+    def note(self, what: str, windows: Iterable[Window]) -> None:
+        """Note something of windows, which counts from the moment that they are done."""
+        _append(self._notes, "".join(_line((what, window)) for window in windows))
 
 
-def _line(window: Window) -> str:
-    return json.dumps(window) + "\n"
+def _append(path: Path, text: str) -> None:
+    """Write at the end of a file; it is on disk when this returns."""
+    with path.open("ab") as file:
+        file.write(text.encode("ascii"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    """Yield what the lines of a file hold, up to the one within which a process ended."""
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        try:
+            held = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(held, list):
+            return
+        yield held
+
+
+def _line(words: Sequence[Any]) -> str:
+    return json.dumps(words) + "\n"
 
 
 def _changes(before: Any, now: Any, name: str = "") -> Iterator[str]:
