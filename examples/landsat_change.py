@@ -4,7 +4,8 @@
 
 The last band of both scenes is the mask of Fmask (Zhu and Woodcock 2012): 2 is cloud shadow, 4 is cloud. These pixels
 become nodata, so they are neither learnt from nor compared. Two networks that differ in their seed alone learn both
-dates from the labels. OUT/change is what changed; OUT/noise_before and OUT/noise_after are "changes" between the maps
+dates from the labels. OUT/change is what changed, OUT/change_again the same by
+the other network; OUT/noise_before and OUT/noise_after are "changes" between the maps
 of one and the same image by the two networks: no time has passed, so all of that is error.
 """
 

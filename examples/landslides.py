@@ -3,7 +3,8 @@
     python examples/landslides.py SOURCE RUN --epochs 20
 
 SOURCE is a folder of `image_N.h5` (array `img`) and `mask_N.h5` (array `mask`), or one HDF5 file with both. Afterwards
-precision, recall and F1 on ground the network has not seen are in RUN_report/metrics.json.
+precision, recall and F1 on pictures the network has not seen are in RUN_report/metrics.json. Which pictures are
+neighbours no file says, so these scores may be too good.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def main() -> None:
         words.run,
         network="small-unet",
         size=128,
+        scale=1.0,
         batch=16,
         epochs=words.epochs,
         tune=(f"width={words.widths}", f"lr={words.rates}"),

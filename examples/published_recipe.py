@@ -2,8 +2,8 @@
 
     python examples/published_recipe.py SOURCE RUN --minutes 6 --test "Tile 8"
 
-The recipe: 0.34 cross-entropy + 0.33 Dice + 0.33 Jaccard, Adam 1e-3, the rate to a tenth after 5 epochs without gain,
-stop after 10, rotation up to 45 degrees, shifts and zoom up to 0.2, flips, batches of 16.
+The recipe: 0.34 cross-entropy + 0.33 Dice + 0.33 Jaccard, Adam 1e-3, the rate to a tenth when more than 5
+epochs bring no gain, stop after 10, rotation up to 45 degrees, shifts and zoom up to 0.2, flips, batches of 16.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ RECIPE = {
     "loss": "0.34*cross_entropy + 0.33*dice + 0.33*jaccard",
     "patches": "grid",
     "size": 256,
+    "scale": 1.0,
     "batch": 16,
     "optimizer": "adam",
     "lr": 1e-3,

@@ -118,8 +118,8 @@ class LearnOptions:
             `gan-adam` for pictures if not given.
         weight_decay: Weight decay of `adamw` and `sgd`.
         schedule: Learning rate over time: `cosine` and `constant` with a warm-up, `linear` (down to 0 in the second
-            half), or `plateau` (a tenth after five epochs without gain). `cosine` for classes, `linear` for pictures
-            if not given.
+            half), or `plateau` (a tenth when more than five epochs bring no gain). `cosine` for classes, `linear` for
+            pictures if not given.
         patience: Stop after this many epochs without gain on validation.
         average: Validate and keep a moving average of the weights.
         save_every: Keep a checkpoint every so many epochs.
@@ -127,7 +127,7 @@ class LearnOptions:
         seed: Where all random numbers start.
         precision: `auto` takes bf16 where the processor or GPU is made for it.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        devices: How many devices, or processes on a CPU.
+        devices: How many devices, or processes on a CPU; under torchrun on each machine.
         workers: Threads that read and augment patches.
         augment: Whether patches are augmented at all.
         rotate: Largest free rotation in degrees.

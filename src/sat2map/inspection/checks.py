@@ -24,15 +24,6 @@ SPARSE = 0.1
 SHARED = 0.01
 """Share of the smaller image above which two images show the same ground; less may be rounding at the edges."""
 
-SPARSE = 0.1
-"""Labels that cover less than this share of the pixels are called sparse."""
-
-SHARED = 0.01
-"""Share of the smaller image above which two images show the same ground; less may be rounding at the edges."""
-
-SHARED = 0.01
-"""Share of the smaller image above which two images show the same ground; less may be rounding at the edges."""
-
 
 def checked(subject: Subject) -> list[Finding]:
     """Return what all checks find."""

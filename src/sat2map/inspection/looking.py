@@ -24,38 +24,8 @@ WINDOW = 1024
 WINDOWS = 64
 """How many windows of an image are looked at, spread evenly; images of up to 8192 x 8192 pixels are seen whole."""
 
-RARE = 0.001
-"""A class below this share of the labelled pixels is called rare."""
-
-SPARSE = 0.1
-"""Labels that cover less than this share of the pixels are called sparse."""
-
 COMPARED = 500
 """How many images are compared by what they show, spread evenly: all pairs of more would take long."""
-
-SHARED = 0.01
-"""Share of the smaller image above which two images show the same ground; less may be rounding at the edges."""
-
-WINDOWS = 64
-"""How many windows of an image are looked at, spread evenly; images of up to 8192 x 8192 pixels are seen whole."""
-
-RARE = 0.001
-"""A class below this share of the labelled pixels is called rare."""
-
-SPARSE = 0.1
-"""Labels that cover less than this share of the pixels are called sparse."""
-
-COMPARED = 500
-"""How many images are compared by what they show, spread evenly: all pairs of more would take long."""
-
-SHARED = 0.01
-"""Share of the smaller image above which two images show the same ground; less may be rounding at the edges."""
-
-COMPARED = 500
-"""How many images are compared by what they show, spread evenly: all pairs of more would take long."""
-
-SHARED = 0.01
-"""Share of the smaller image above which two images show the same ground; less may be rounding at the edges."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ HORIZON = 0.05
 """Share of the training over which weights are averaged."""
 
 PLATEAU = 5
-"""Epochs without gain after which the schedule `plateau` lowers the learning rate to a tenth."""
+"""More epochs without gain than these, and the schedule `plateau` lowers the learning rate to a tenth."""
 
 
 @dataclass
