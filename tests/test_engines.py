@@ -17,7 +17,9 @@ import synthetic
 from models import colour_model, unet_model
 from sat2map import errors
 from sat2map.engines import ENGINES
-from sat2map.errors import BadOption, ModelError, SceneError, WorkerLost
+from sat2map.errors import BadOption, ModelError, OutputError, SceneError, WorkerLost
+from sat2map.jobs import Job
+from sat2map.options import PredictOptions
 from sat2map.prediction import predict, predict_all
 from sat2map.sinks import Sink
 
@@ -82,6 +84,35 @@ def test_a_damaged_scene_among_many_is_told(tmp_path, cluster, engine):
     with pytest.raises(SceneError, match=r"scene3.tif"):
         predict_all(str(tmp_path / "scene*.tif"), tmp_path / "maps", model=model, engine=engine, workers=2)
     assert not (tmp_path / "maps" / "scene3.tif").exists()
+
+
+@pytest.mark.parametrize("engines", [("local", "ray"), ("ray", "local"), ("ray", "ray")])
+def test_a_map_goes_on_with_whatever_engine(tmp_path, cluster, scene, monkeypatch, engines):
+    model = colour_model(tmp_path / "model").folder
+    whole = predict(scene, tmp_path / "whole.tif", model=model).map.read_bytes()
+    write, windows = Sink.write, []
+
+    def written(self, window, block):
+        windows.append(window)
+        if len(windows) == 3:
+            raise OutputError("the disk is gone")
+        write(self, window, block)
+
+    monkeypatch.setattr(Sink, "write", written)
+    with pytest.raises(OutputError, match="the disk is gone"):
+        predict(scene, tmp_path / "map.tif", model=model, engine=engines[0], block=50, workers=1)
+    made = predict(scene, tmp_path / "map.tif", model=model, engine=engines[1], block=50, workers=1)
+    assert made.map.read_bytes() == whole
+    assert not {*windows[:2]} & {*windows[3:]}
+
+
+def test_workers_get_paths_from_the_root_and_addresses_as_they_are(tmp_path, monkeypatch):
+    from sat2map.engines.ray import _anywhere
+
+    monkeypatch.chdir(tmp_path)
+    for path, sent in (("a.gpkg", str(tmp_path / "a.gpkg")), *((u, u) for u in ("https://x.org/a.gpkg", "/vsizip/a"))):
+        job = _anywhere(Job(path, "model", PredictOptions(aoi=path)))
+        assert (job.path, job.options.aoi, job.model_path) == (sent, sent, str(tmp_path / "model"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds workers by /proc")

@@ -14,7 +14,7 @@ import sat2map
 import synthetic
 from models import colour_run
 from sat2map.domain import Domain
-from sat2map.errors import BadOption
+from sat2map.errors import BadOption, SceneError
 from sat2map.jobs import Job
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.networks import NETWORKS, build_network, stride_of
@@ -92,7 +92,7 @@ def test_a_model_of_before_cannot_match(tmp_path, rgb_folder):
 
 def test_a_scene_without_data_cannot_be_matched(run, tmp_path):
     empty = synthetic.save(tmp_path / "empty.tif", np.zeros((3, 64, 64), np.uint8), nodata=0)
-    with pytest.raises(BadOption, match=r"--match-histogram finds no valid pixel in .*empty.tif"):
+    with pytest.raises(SceneError, match=r"--match-histogram finds no valid pixel in .*empty.tif"):
         _ = Job(str(empty), str(run), PredictOptions(match_histogram=True)).scene
 
 

@@ -17,7 +17,7 @@ import synthetic
 from models import INPUTS, colour_model, unet_model
 from sat2map import prediction
 from sat2map.errors import BadOption, ModelError, OutputError, SceneError
-from sat2map.jobs import Job
+from sat2map.jobs import RUNNING, Job
 from sat2map.legend import IGNORED
 from sat2map.options import PredictOptions, bytes_of
 from sat2map.prediction import predict
@@ -212,104 +212,6 @@ def test_a_map_is_replaced_when_asked(tmp_path, model, scene, ids):
     np.testing.assert_array_equal(values(path), ids)
 
 
-def failing_at(monkeypatch, number: int) -> None:
-    """Let the disk be gone when strip `number` is written."""
-    write, written = Sink.write, []
-
-    def fail(self, window, block):
-        written.append(window)
-        if len(written) == number:
-            raise OutputError("the disk is gone")
-        write(self, window, block)
-
-    monkeypatch.setattr(Sink, "write", fail)
-
-
-def test_a_failure_at_the_start_leaves_nothing(tmp_path, model, scene, monkeypatch):
-    failing_at(monkeypatch, 1)
-    with pytest.raises(OutputError, match="the disk is gone"):
-        predict(scene, tmp_path / "out" / "map.tif", model=model, polygons=tmp_path / "out" / "map.gpkg")
-    assert out(tmp_path) == []
-
-
-@pytest.mark.parametrize("block", [None, 32])
-def test_the_same_call_goes_on_after_a_failure(tmp_path, model, scene, monkeypatch, block):
-    whole = predict(scene, tmp_path / "whole.tif", model=model).map
-    target = tmp_path / "out" / "map.tif"
-    with monkeypatch.context() as broken:
-        failing_at(broken, 3)
-        with pytest.raises(OutputError, match="the disk is gone"):
-            predict(scene, target, model=model, block=block)
-    assert out(tmp_path) == [".map.tif.part"]
-    written = []
-    write = Sink.write
-    monkeypatch.setattr(Sink, "write", lambda self, window, block: (written.append(window), write(self, window, block)))
-    made = predict(scene, target, model=model, block=block)
-    assert target.read_bytes() == whole.read_bytes()
-    assert min(w.row for w in written if w.col == 0) > 0
-    assert made.invalid == 0
-    assert ".map.tif.part" not in out(tmp_path)
-
-
-@pytest.mark.parametrize("last", ["_draw", "polygonize"])
-def test_the_map_is_there_when_all_is(tmp_path, model, scene, monkeypatch, last):
-    folder = tmp_path / "out"
-    beside = {n: folder / f for n, f in (("polygons", "p.gpkg"), ("picture", "p.png"), ("confidence", "sure.tif"))}
-    with monkeypatch.context() as broken:
-        broken.setattr(prediction, last, failing)
-        with pytest.raises(OutputError, match="the disk is gone"):
-            predict(scene, folder / "map.tif", model=model, **beside)
-    assert ".map.tif.part" in out(tmp_path) and "map.tif" not in out(tmp_path)
-    predict(scene, folder / "map.tif", model=model, **beside)
-    assert {"map.tif", "p.gpkg", "p.png", "sure.tif"} <= set(out(tmp_path))
-    assert not [name for name in out(tmp_path) if name.startswith(".")]
-    assert gpd.read_file(folder / "p.gpkg")["confidence"].between(0, 1).all()
-
-
-def failing(*_: object, **__: object) -> None:
-    raise OutputError("the disk is gone")
-
-
-def test_another_file_beside_is_another_call(tmp_path, model, scene, monkeypatch):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "dear.gpkg").write_text("dear")
-    with monkeypatch.context() as broken:
-        failing_at(broken, 2)
-        with pytest.raises(OutputError, match="the disk is gone"):
-            predict(scene, tmp_path / "out" / "map.tif", model=model)
-    with pytest.raises(OutputError, match=r"other files .*--overwrite"):
-        predict(scene, tmp_path / "out" / "map.tif", model=model, polygons=tmp_path / "out" / "dear.gpkg")
-    assert (tmp_path / "out" / "dear.gpkg").read_text() == "dear"
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [({"tta": "flips"}, "tta"), ({"overlap": 4}, "overlap"), ({"bands": ("blue", "green", "red")}, "bands")],
-)
-def test_an_unfinished_map_of_another_call_is_refused(tmp_path, model, scene, monkeypatch, words, told):
-    target = tmp_path / "out" / "map.tif"
-    with monkeypatch.context() as broken:
-        failing_at(broken, 2)
-        with pytest.raises(OutputError, match="the disk is gone"):
-            predict(scene, target, model=model)
-    with pytest.raises(OutputError, match=rf"(?s){told}.*--overwrite"):
-        predict(scene, target, model=model, **words)
-    assert out(tmp_path) == [".map.tif.part"]
-    predict(scene, target, model=model, overwrite=True, **words)
-    assert target.exists()
-
-
-def test_a_changed_scene_is_noticed(tmp_path, model, scene, monkeypatch):
-    target = tmp_path / "out" / "map.tif"
-    with monkeypatch.context() as broken:
-        failing_at(broken, 2)
-        with pytest.raises(OutputError, match="the disk is gone"):
-            predict(scene, target, model=model)
-    synthetic.geotiff(scene, synthetic.landscape(2, 75))
-    with pytest.raises(OutputError, match=r"scene changed.*--overwrite"):
-        predict(scene, target, model=model)
-
-
 def test_probabilities_are_written_too(tmp_path, model, scene, ids):
     predict(scene, tmp_path / "map.tif", model=model, scores=tmp_path / "scores.tif")
     with rasterio.open(tmp_path / "scores.tif") as file:
@@ -338,6 +240,22 @@ def test_a_scene_comes_to_the_resolution_of_the_model_and_back(tmp_path, ids):
     with rasterio.open(back) as file, rasterio.open(scene) as original:
         assert (file.shape, file.transform) == (original.shape, original.transform)
         assert (file.read(1) == np.kron(ids, np.ones((4, 4), np.uint8))).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "pixel", [Affine.rotation(90) * Affine.scale(0.5), Affine.rotation(30) * Affine.scale(0.5), Affine.scale(0.25, -1)]
+)
+def test_pixels_of_any_shape_come_to_the_resolution_of_the_model(tmp_path, ids, pixel):
+    model = colour_model(tmp_path / "model", inputs=replace(INPUTS, ground=0.25)).folder
+    scene = synthetic.geotiff(tmp_path / "scene.tif", ids[:74, :60], transform=Affine.translation(5e5, 4e4) * pixel)
+    assert Job(str(scene), str(model), PredictOptions(resample="model")).scene.shape == (148, 120)
+
+
+def test_a_scene_without_crs_has_no_resolution(tmp_path, ids):
+    model = colour_model(tmp_path / "model", inputs=replace(INPUTS, ground=1.0)).folder
+    scene = synthetic.geotiff(tmp_path / "scene.tif", ids, crs=None)
+    with pytest.raises(SceneError, match=r"scene.tif has no CRS, .* which --resample needs. Give the image its place"):
+        predict(scene, tmp_path / "map.tif", model=model, resample="model")
 
 
 def test_another_resolution_is_told(tmp_path, scene, caplog):
@@ -413,6 +331,13 @@ def test_a_wide_scene_is_cut_to_the_memory(tmp_path, model, ids):
     job = Job(str(scene), str(model), PredictOptions(memory="1GB"))
     assert {b.height for b in job.blocks()} == {75} and len(job.blocks()) == 3
     assert len(Job(str(scene), str(model), PredictOptions()).blocks()) == 1
+
+
+def test_blocks_that_a_worker_holds_are_cut_to_its_memory(tmp_path, model, ids):
+    scene = synthetic.geotiff(tmp_path / "scene.tif", np.tile(ids, (1, 4)))
+    memory = str(RUNNING + 130_000)  # enough for a row of windows, not for eight
+    assert len(Job(str(scene), str(model), PredictOptions(memory=memory)).blocks()) == 1
+    assert len(Job(str(scene), str(model), PredictOptions(memory=memory, engine="ray")).blocks()) > 1
 
 
 def test_windows_that_cannot_be_are_refused(tmp_path, model, scene):

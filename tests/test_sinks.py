@@ -157,10 +157,25 @@ def test_a_new_map_replaces_the_old_one_and_what_lay_beside_it(tmp_path, kind, s
         (tmp_path / name).write_text("of the old map")
     write(path, fabricated_ids(), PLACES["nowhere"], kind=kind)
     beside = {"map.qml", f"{path.name}.aux.xml"} if kind is CLASSES else set()
-    assert {*contents(tmp_path)} == {path.name, *beside}
+    assert {*contents(tmp_path)} - {"map.pgw"} == {path.name, *beside}
+    assert (tmp_path / "map.pgw").exists() == (suffix != ".png"), "where it is of the user's map.png it stays"
     with rasterio.open(path) as file:
         assert file.crs is None
         np.testing.assert_array_equal(file.read(), kind.numbers(fabricated_ids()))
+
+
+@files
+@pytest.mark.parametrize("old", [False, True], ids=["first", "again"])
+def test_what_the_user_has_of_files_called_alike_stays(tmp_path, kind, suffix, old):
+    if old:
+        write(tmp_path / f"map{suffix}", fabricated_ids(1))
+    dear = {"map.qml": '<!DOCTYPE qgis>\n<qgis version="3.34.1-Prizren"/>', "map.prj": "dear"}
+    if suffix != ".png":
+        dear["map.pgw"] = "of map.png"
+    for name, text in dear.items():
+        (tmp_path / name).write_text(text)
+    write(tmp_path / f"map{suffix}", fabricated_ids(), PLACES["nowhere"], kind=kind)
+    assert {name: (tmp_path / name).read_text() for name in dear} == dear
 
 
 @suffixes

@@ -6,11 +6,11 @@ it takes the same lattice of windows.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,11 @@ from sat2map.layers import LAYERS
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.options import PredictOptions, bytes_of
 from sat2map.predictor import Predictor, Strip, choose_tiling
-from sat2map.raster import ground_size
-from sat2map.scenes import Scene, clip, open_scene, select, tolerant
-from sat2map.scenes.handles import BLOCK_CACHE
+from sat2map.raster import ground_size, pixel_size
+from sat2map.scenes import Scene, clip, image_files, open_scene, select, tolerant
+from sat2map.scenes.handles import BLOCK_CACHE, file_version, is_remote
 from sat2map.scenes.matched import match
+from sat2map.scenes.stac import asset_of, is_item
 from sat2map.scenes.tolerant import TolerantScene
 from sat2map.sources.opening import on_grid
 from sat2map.tiling import Tiling, Window
@@ -133,7 +134,8 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """Return all that the map's pixels depend on, to tell whether an unfinished map is of this job.
 
-        Not `keep_going`: with it a map goes on that came to a stop at a damaged part.
+        But for what computes it, which only an engine knows; and not `keep_going`: with it a map goes on that came to
+        a stop at a damaged part.
         """
         shaping = (
             "window",
@@ -151,7 +153,8 @@ class Job:
         )
         return {
             "scene": self.path,
-            "scene changed": _changed(self.path),
+            "scene changed": _state(_files(self.path)),
+            "aoi changed": self.options.aoi and _state([self.options.aoi]),
             "model": self.model.id,
             **{name: getattr(self.options, name) for name in shaping},
         }
@@ -176,7 +179,8 @@ class Job:
         """Return the scene's bands with the distribution of the training images, by a sample of all of the scene.
 
         Raises:
-            BadOption: The model does not know it, or no pixel of the sample is valid.
+            BadOption: The model does not know it.
+            SceneError: No pixel of the sample is valid.
         """
         domain, inputs = self.model.domain, self.model.inputs
         if domain is None:
@@ -187,21 +191,31 @@ class Job:
         chosen = replace(select(scene, inputs.choose(scene)), bands=inputs.bands)
         seen = sample(chosen)
         if not seen:
-            raise BadOption(f"--match-histogram finds no valid pixel in {scene.name}. Leave it out.")
+            raise SceneError(f"--match-histogram finds no valid pixel in {scene.name}. Leave it out.")
         return match(chosen, quantiles(seen), domain.quantiles, inputs.dtype)
 
     def _resampled(self, scene: Scene) -> Scene:
-        """Return the scene with pixels as large on the ground as the training images had, if that is asked for."""
+        """Return the scene with pixels as large on the ground as the training images had, if that is asked for.
+
+        Raises:
+            BadOption: The model does not know how large.
+            SceneError: The scene has no CRS.
+        """
         inputs, options = self.model.inputs, self.options
         if options.resample == "no" or inputs.resolution or inputs.resize:
             return scene
-        here = ground_size(scene.geobox)
-        if here is None or inputs.ground is None:
+        if inputs.ground is None:
             raise BadOption(
-                f"--resample needs the size of pixels on the ground, which the "
-                f"{'scene' if here is None else 'model'} does not tell. Leave it out."
+                "--resample needs the size of the training pixels on the ground, which this model does not know. "
+                "Leave it out."
             )
-        return on_grid(scene, abs(scene.geobox.affine.a) * inputs.ground / here, None)
+        here = ground_size(scene.geobox)
+        if here is None:
+            raise SceneError(
+                f"{scene.name} has no CRS, so the size of its pixels on the ground is not known, which --resample "
+                "needs. Give the image its place first, or leave that out."
+            )
+        return on_grid(scene, pixel_size(scene.geobox) * inputs.ground / here, None)
 
     def _width(self) -> int:
         """Return how many columns can be computed at a time within the memory."""
@@ -209,12 +223,20 @@ class Job:
         results = 4 * 4 * channels * tiling.size**2  # of float32, in up to four steps under way
         seam = 2 * 4 * tiling.overlap * channels
         pixel = self.model.output.blank((1, 1)).size + 1  # and whether it is valid
-        strip = tiling.size * (pixel + sum(LAYERS[name].bytes(channels) for name in self.keep))
+        rows = 1 if self.options.engine == "local" else SHARED  # a worker hands over whole blocks
+        strips = rows * tiling.size * (pixel + sum(LAYERS[name].bytes(channels) for name in self.keep))
         read = tiling.size * len(scene.bands) * np.dtype(scene.dtype).itemsize  # kept decoded for the next row
         room = bytes_of(self.options.memory) - RUNNING - results
-        return max(min(room // (seam + strip), BLOCK_CACHE // read), 4 * tiling.size)
+        return max(min(room // (seam + strips), BLOCK_CACHE // read), 4 * tiling.size)
 
 
-def _changed(path: str) -> int | None:
-    """Return when a file was last changed, in nanoseconds; None of what is no file."""
-    return Path(path).stat().st_mtime_ns if Path(path).is_file() else None
+def _files(path: str) -> list[str]:
+    """Return the files that a scene is read from."""
+    name = asset_of(path) if is_item(path) and not is_remote(path) else path
+    return [name] if is_remote(name) else image_files(name)
+
+
+def _state(files: Iterable[str]) -> str:
+    """Return what changes with the name, time or size of any of these files; what is not on disk never changes."""
+    versions = [file_version(file)[:3] for file in files]
+    return hashlib.sha256(repr(versions).encode()).hexdigest()[:12]

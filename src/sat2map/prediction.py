@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 
 from sat2map.engines import ENGINES, Engine
-from sat2map.errors import BadOption, ModelError, OutputError, SceneError
+from sat2map.errors import BadOption, ModelError, OutputError, SceneError, SourceError
 from sat2map.jobs import Job
 from sat2map.layers import LAYERS
 from sat2map.legend import UNSURE, Legend
@@ -27,8 +28,9 @@ from sat2map.polygons import WRITERS, polygonize
 from sat2map.progress import track_pixels
 from sat2map.scenes import Scene, image_files
 from sat2map.scenes.gdal import open_gdal
+from sat2map.scenes.handles import reading
 from sat2map.scenes.overview import overview
-from sat2map.sinks import SCORES, SINKS, Sink, check_destination, open_picture, open_scores, open_sink, part_folder
+from sat2map.sinks import SCORES, SINKS, Sink, begun_job, check_destination, open_picture, open_scores, open_sink
 from sat2map.tiling import Window
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,9 @@ BESIDE = {"polygons": tuple(WRITERS), "picture": (".png",), "scores": SCORES, "c
 
 PICTURED = 2048
 """Largest side in pixels of what is drawn in a picture of the map."""
+
+MODEL_TAG = "SAT2MAP_MODEL"
+"""Where the id of its model stands in a map."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def predict(
         picture: A PNG to draw the map beside its image in.
         scores: A GeoTIFF for the probabilities of all classes, 0 to 254, and 255 where there is no data.
         confidence: A GeoTIFF for the largest of them, in the same numbers; polygons then tell its mean.
-        overwrite: Whether files that are there are replaced, and an unfinished map is begun anew.
+        overwrite: Whether files that are there are replaced, and an unfinished map of another call is begun anew.
         words: The fields of `PredictOptions`.
 
     Raises:
@@ -131,24 +136,19 @@ def _predict(
             "--confidence FILE.tif"
         )
     target = check_destination(map, SINKS, overwrite=overwrite)
-    begun = part_folder(target).exists()  # then what lies beside it was made by the call that is gone on with
+    begun = begun_job(target)
     paths = {name: Path(path) for name, path in beside.items() if path is not None}
     for name, path in paths.items():
-        check_destination(path, BESIDE[name], overwrite=overwrite or begun)
+        ours = str(path) in begun.get("other files", ())  # made by the call that is gone on with
+        check_destination(path, BESIDE[name], overwrite=overwrite or ours)
     _check_distinct(job.path, (map, *paths.values()))
     _check_kind(job, paths)
     layers = {name: _layers(name, job.options) for name in paths if name in LAYERS}
     job = replace(job, keep=tuple(chain.from_iterable(layers.values())))
-
-    def draw(made: Path) -> None:
-        if "polygons" in paths:
-            polygonize(made, paths["polygons"], confidence=paths.get("confidence"), overwrite=True)
-        if "picture" in paths:
-            _draw(job.scene, made, _legend(job), paths["picture"])
-
     job.check()
+    facts = {"computed by": _computed_by(engine, job, begun), "other files": [str(path) for path in paths.values()]}
     with ExitStack() as stack:
-        sinks = [stack.enter_context(sink) for sink in _open_sinks(job, target, paths, overwrite)]
+        sinks = [stack.enter_context(sink) for sink in _open_sinks(job, target, paths, facts, overwrite)]
         blocks = _remaining(job, sinks)
         total = sum(block.height * block.width for block in blocks)
         strips = engine.compute(job, blocks)
@@ -158,9 +158,7 @@ def _predict(
             sinks[0].note("strange", strip.strange)
             for sink, pixels in zip(sinks, (strip.pixels, *bands), strict=True):
                 sink.write(strip.window, pixels)
-        for sink in sinks[1:]:
-            sink.close()
-        sinks[0].close(before=draw)  # the map comes last: where it is, all is
+        _publish(job, dict(zip(("map", *layers), sinks, strict=True)), paths)
     unreadable, strange = (tuple(sorted(sinks[0].notes.get(what, ()))) for what in ("unreadable", "strange"))
     _tell_odd(job, unreadable, strange)
     *counts, invalid = sinks[0].counts.tolist()
@@ -176,24 +174,27 @@ def predict_all(
     """Turn each of many scenes into a map of its name in a folder; arguments as in `predict`.
 
     Finished maps stay and are passed over, so that the same call goes on after an interruption. With `keep_going`
-    scenes that cannot be read, or do not fit the model, are left out with a warning.
+    scenes that cannot be read, or do not fit the model, are left out with a warning. Images in the folder of the maps
+    are no scenes.
 
     Raises:
-        UserError: As in `predict`, or two scenes have one name.
+        UserError: As in `predict`, or two scenes have one name, or a finished map is of another model.
     """
-    files = [Path(file) for file in image_files(scenes)]
+    files = _scenes(scenes, Path(folder))
     targets = [Path(folder) / f"{file.stem}.tif" for file in files]
     if twice := [target for target, count in Counter(targets).items() if count > 1]:
         raise SceneError(f"Several scenes are called {twice[0].stem}, so their maps would be one. Rename them.")
     options = PredictOptions(**words)
-    load_model(model)  # without it no scene can be mapped
-    waiting = [(f, t) for f, t in zip(files, targets, strict=True) if overwrite or not t.exists()]
+    wanted = load_model(model)  # without it no scene can be mapped
+    finished = set() if overwrite else {target for target in targets if target.exists()}
+    _check_finished(sorted(finished), wanted.id)
+    waiting = [(file, target) for file, target in zip(files, targets, strict=True) if target not in finished]
     with closing(ENGINES[options.engine](options)) as engine:
 
         def turn(pair: tuple[Path, Path]) -> Prediction | None:
             try:
                 return _predict(engine, Job(str(pair[0]), str(model), options), pair[1], {}, overwrite=overwrite)
-            except (SceneError, ModelError) as error:
+            except (SceneError, SourceError, ModelError) as error:
                 if not options.keep_going:
                     raise
                 log.warning("%s is left out: %s", pair[0].name, error)
@@ -203,6 +204,46 @@ def predict_all(
     if missing := len(waiting) - len(made):
         log.warning("%d of %d scenes are left out; the same call tries them again.", missing, len(waiting))
     return made
+
+
+def _scenes(scenes: str, folder: Path) -> list[Path]:
+    """Return the files to be mapped: not those in the folder of the maps, which may lie among the scenes.
+
+    Raises:
+        OutputError: There are no others.
+    """
+    found = [Path(file) for file in image_files(scenes)]
+    files = [file for file in found if file.parent.resolve() != folder.resolve()]
+    if not files:
+        raise OutputError(f"{scenes} lies in {folder}, where the maps would be. Name another folder for the maps.")
+    if maps := len(found) - len(files):
+        log.info("%d images in %s are taken for maps, not for scenes.", maps, folder)
+    return files
+
+
+def _check_finished(maps: Sequence[Path], model: str) -> None:
+    """Refuse maps that are there, but were not made by this model.
+
+    Raises:
+        OutputError: There is one.
+    """
+    if other := next((path for path in maps if _made_by(path) != model), None):
+        raise OutputError(
+            f"{other} is there already, but was not made by this model. Name another folder, or make all maps anew "
+            "with --overwrite."
+        )
+    if maps:
+        log.info("%d maps are finished and passed over.", len(maps))
+
+
+def _made_by(path: Path) -> str | None:
+    """Return the id of the model that made a map; None of another file."""
+    try:
+        with reading(str(path)), rasterio.open(path) as file:
+            tags: dict[str, str] = file.tags()
+    except SceneError:
+        return None
+    return tags.get(MODEL_TAG)
 
 
 def _layers(file: str, options: PredictOptions) -> tuple[str, ...]:
@@ -216,11 +257,19 @@ def _legend(job: Job) -> Legend:
     return legend.with_unsure() if job.options.abstain else legend
 
 
-def _open_sinks(job: Job, target: Path, beside: Mapping[str, Path], overwrite: bool) -> Iterator[Sink]:
+def _computed_by(engine: Engine, job: Job, begun: Mapping[str, Any]) -> str | None:
+    """Return what will compute, in words; a cluster tells only with its first block, so what was noted stays."""
+    noted: str | None = begun.get("computed by")
+    known = job.options.engine == "local" and (noted or not begun)
+    return engine.description(job) if known else noted
+
+
+def _open_sinks(
+    job: Job, target: Path, beside: Mapping[str, Path], facts: Mapping[str, Any], overwrite: bool
+) -> Iterator[Sink]:
     """Open the map, and the files of layers among those that lie beside it."""
-    tags, facts = _tags(job), {**job.facts(), "other files": [str(path) for path in beside.values()]}
     grid = job.grid if job.grid != job.scene.geobox else None
-    how: dict[str, Any] = {"tags": tags, "job": facts, "overwrite": overwrite, "grid": grid}
+    how: dict[str, Any] = {"tags": _tags(job), "job": {**job.facts(), **facts}, "overwrite": overwrite, "grid": grid}
     if isinstance(job.model.output, Picture):
         yield open_picture(target, job.scene.geobox, **how)
     else:
@@ -228,6 +277,22 @@ def _open_sinks(job: Job, target: Path, beside: Mapping[str, Path], overwrite: b
     for name in (n for n in beside if n in LAYERS):
         bands = job.model.output.legend.names if name == "scores" else _layers(name, job.options)
         yield open_scores(beside[name], job.scene.geobox, bands, **how)
+
+
+def _publish(job: Job, sinks: dict[str, Sink], paths: Mapping[str, Path]) -> None:
+    """Publish the map, which is the first sink, and all that is asked for beside it: where the map is, all is.
+
+    What was computed is let go only after that, so that an interruption costs no strip.
+    """
+    made = {name: sink.finish() for name, sink in sinks.items()}
+    if "polygons" in paths:
+        polygonize(made["map"], paths["polygons"], confidence=made.get("confidence"), overwrite=True)
+    if "picture" in paths:
+        _draw(job.scene, made["map"], _legend(job), paths["picture"])
+    for sink in reversed(sinks.values()):
+        sink.publish()
+    for sink in sinks.values():
+        sink.discard()
 
 
 def _remaining(job: Job, sinks: Sequence[Sink]) -> list[Window]:
@@ -286,7 +351,7 @@ def _check_distinct(scene: Path | str, destinations: Sequence[Path | str | None]
 
 def _tags(job: Job) -> dict[str, str]:
     return {
-        "SAT2MAP_MODEL": job.model.id,
+        MODEL_TAG: job.model.id,
         "SAT2MAP_NETWORK": job.model.architecture.title,
         "SAT2MAP_WINDOW": f"{job.tiling.size}, overlap {job.tiling.overlap}",
     }

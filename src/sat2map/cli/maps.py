@@ -43,7 +43,7 @@ def predict(
         scores: Also write the probabilities of all classes: .tif.
         confidence: Also write the largest of them; polygons then tell its mean: .tif.
         json: Print JSON.
-        overwrite: Replace files that are there, and begin an unfinished map anew.
+        overwrite: Replace files that are there, and begin an unfinished map of another call anew.
     """
     from sat2map.prediction import predict as turn
     from sat2map.prediction import predict_all

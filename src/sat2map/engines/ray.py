@@ -135,7 +135,11 @@ class RayEngine:
 
 def _anywhere(job: Job) -> Job:
     """Return the job with paths that hold in whatever folder a worker runs."""
-    aoi = job.options.aoi and str(Path(job.options.aoi).absolute())
-    path = job.path if is_remote(job.path) else str(Path(job.path).absolute())
-    model = str(Path(job.model_path).absolute())
-    return replace(job, path=path, model_path=model, options=replace(job.options, aoi=aoi))
+    aoi = job.options.aoi and _absolute(job.options.aoi)
+    options = replace(job.options, aoi=aoi)
+    return replace(job, path=_absolute(job.path), model_path=_absolute(job.model_path), options=options)
+
+
+def _absolute(path: str) -> str:
+    """Return a path from the root; a URL stays as it is."""
+    return path if is_remote(path) else str(Path(path).absolute())

@@ -15,8 +15,9 @@ from sat2map.errors import OutputError
 from sat2map.legend import Legend
 from sat2map.sinks.base import Format, Sink
 from sat2map.sinks.content import ClassMap, Colours, Content, Scores
-from sat2map.sinks.files import Part, check_destination, part_folder
+from sat2map.sinks.files import Part, check_destination
 from sat2map.sinks.geotiff import write_geotiff
+from sat2map.sinks.journal import begun_job
 from sat2map.sinks.names import read_map_legend
 from sat2map.sinks.png import MOST_BYTES, write_png
 
@@ -25,11 +26,11 @@ __all__ = [
     "SINKS",
     "Part",
     "Sink",
+    "begun_job",
     "check_destination",
     "open_picture",
     "open_scores",
     "open_sink",
-    "part_folder",
     "read_map_legend",
 ]
 

@@ -24,6 +24,7 @@ from sat2map.sinks.files import Part, reason
 from sat2map.sinks.journal import Journal
 from sat2map.sinks.raw import RawFile, gaps
 from sat2map.sinks.regrid import regrid
+from sat2map.sinks.style import is_ours
 from sat2map.sinks.vrt import write_vrt
 from sat2map.tiling import Window, whole
 
@@ -83,8 +84,8 @@ class Sink:
     what is done stays too, and a sink of the same job goes on with it.
 
     Attributes:
-        counts: Once it is closed, how many pixels of a class map have each class `(classes + 1,)`, the last have none;
-            how many of a picture are drawn and how many are clear `(2,)`.
+        counts: Once it is finished, how many pixels of a class map have each class `(classes + 1,)`, the last have
+            none; how many of a picture are drawn and how many are clear `(2,)`.
 
     Args:
         path: The destination.
@@ -178,11 +179,27 @@ class Sink:
                 self._journal.add(window)
             self._done.add(window)
 
-    def close(self, before: Callable[[Path], None] | None = None) -> None:
-        """Finish the file and publish it at its path; a second call does nothing.
+    def finish(self) -> Path:
+        """Write the whole file where nobody looks for it, and return where; until `discard` what is done is kept.
 
-        Args:
-            before: Called with the finished file before it is published: what is made of it is there when it is.
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        with told(self.path):
+            self._finish()
+        return self._part.file()
+
+    def publish(self) -> None:
+        """Move the finished file, and what belongs beside it, to its place; until `discard` what is done is kept.
+
+        Raises:
+            OutputError: The disk is full or gone; an older file at the path is as it was.
+        """
+        with told(self.path):
+            self._part.publish()
+
+    def close(self) -> None:
+        """Finish the file, publish it at its path and let go of all else; a second call does nothing.
 
         Raises:
             OutputError: The disk is full or gone; an older file at the path is as it was.
@@ -190,12 +207,8 @@ class Sink:
         if not self._open:
             return
         try:
-            with told(self.path):
-                self._finish()
-            if before is not None:
-                before(self._part.file())
-            with told(self.path):
-                self._part.publish()
+            self.finish()
+            self.publish()
         except BaseException:
             self.suspend()
             raise
@@ -251,6 +264,9 @@ class Sink:
                 raw = regrid(numbers.vrt(), self.geobox, self._grid, made, self.content.nothing)
                 numbers = replace(numbers, raw=raw, geobox=self._grid)
             self._kind.write(numbers, self._part.file())
+            style = self.path.with_suffix(".qml")
+            if style.exists() and not is_ours(style):  # the user's, perhaps of another file that is called so
+                self._part.file(style.name).unlink(missing_ok=True)
             self.counts = self.content.counts(numbers.counts)
 
     def _let_go(self, *, keep: bool) -> None:
@@ -279,9 +295,10 @@ def told(path: Path) -> Iterator[None]:
 
 
 def _companions(path: Path) -> tuple[str, ...]:
-    """Return names of what may lie beside an older map; a style only if that is there, for other endings share it."""
-    style = (path.with_suffix(".qml").name,) if path.exists() else ()
-    return *(path.name + end for end in COMPANIONS), path.with_suffix(".pgw").name, *style
+    """Return names of what may lie beside an older map; what files of other endings share only if it is that map's."""
+    shared = {".qml": is_ours(path.with_suffix(".qml")), ".pgw": path.suffix.lower() == ".png"}
+    ends = [end for end, its_own in shared.items() if its_own and path.exists()]
+    return *(path.name + end for end in COMPANIONS), *(path.with_suffix(end).name for end in ends)
 
 
 def _place(geobox: GeoBox) -> dict[str, Any]:

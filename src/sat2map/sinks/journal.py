@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sat2map.files import sync, whole_file, write_json
+from sat2map.sinks.files import part_folder
 from sat2map.tiling import Window
 
 SHOWN = 60
@@ -31,22 +32,27 @@ class Journal:
         """Return the windows that were finished, by whatever job; none if there is no job."""
         if not self._job.is_file() or not self._done.is_file():
             return set()
-        return {Window(*line) for line in _lines(self._done)}
+        return {Window(*line) for line in _lines(self._done, 4)}
 
     def notes(self) -> dict[str, set[Window]]:
         """Return the windows that were noted, by what was noted of them."""
         found: dict[str, set[Window]] = {}
-        for what, window in _lines(self._notes):
+        for what, window in _lines(self._notes, 2):
             found.setdefault(what, set()).add(Window(*window))
         return found
 
     def changes(self) -> list[str]:
         """Return in words what is unlike the job that was begun."""
+        begun = self.begun()
+        return ["its job.json is damaged"] if begun is None else list(_changes(begun, self.facts))
+
+    def begun(self) -> dict[str, Any] | None:
+        """Return the facts of the job that was begun; None if they are damaged."""
         try:
-            begun = json.loads(self._job.read_bytes())
+            facts = json.loads(self._job.read_bytes())
         except ValueError:
-            return ["its job.json is damaged"]
-        return list(_changes(begun, self.facts))
+            return None
+        return facts if isinstance(facts, dict) else None
 
     def begin(self, done: set[Window]) -> None:
         """Write down the job and what is finished of it; lines within which a process ended go."""
@@ -68,6 +74,12 @@ class Journal:
         _append(self._notes, "".join(_line((what, window)) for window in windows))
 
 
+def begun_job(path: Path) -> dict[str, Any]:
+    """Return the facts of the job that has done a part of a map which is not finished; none if there is no such."""
+    journal = Journal(part_folder(path), {})
+    return (journal.begun() if journal.done() else None) or {}
+
+
 def _append(path: Path, text: str) -> None:
     """Write at the end of a file; it is on disk when this returns."""
     with path.open("ab") as file:
@@ -76,14 +88,14 @@ def _append(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _lines(path: Path) -> Iterator[Any]:
-    """Yield what the lines of a file hold, up to the one within which a process ended."""
+def _lines(path: Path, length: int) -> Iterator[Any]:
+    """Yield the lists of `length` in the lines of a file, up to the line within which a process ended."""
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
             held = json.loads(line)
         except ValueError:
             return
-        if not isinstance(held, list):
+        if not isinstance(held, list) or len(held) != length:
             return
         yield held
 
