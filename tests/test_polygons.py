@@ -220,6 +220,20 @@ def test_areas_are_square_metres_in_any_crs(tmp_path):
     assert area["nowhere"] == pytest.approx(100)
 
 
+@pytest.mark.parametrize("shaped", [{}, {"simplify": 30.0}, {"square": ("Land",)}])
+def test_areas_in_web_mercator_are_those_on_the_ground(tmp_path, shaped):
+    """At 52 degrees north it shows them 2.6 times as large."""
+    ids = patches()
+    ids[10:20, 10:20], ids[13:16, 13:16] = 1, 2
+    path = save(tmp_path / "map.tif", ids, Affine(10, 0, 1_669_500, 0, -10, 6_800_400), "EPSG:3857")
+    frame = read(polygonize(path, tmp_path / "out.gpkg", **shaped))
+    assert frame.interiors.str.len().max() >= 1
+    np.testing.assert_allclose(frame["area"], frame.to_crs("EPSG:32633").area, rtol=2e-3)
+    large = read(polygonize(path, tmp_path / "large.gpkg", min_area=1000, **shaped))
+    assert sorted(large["area"]) == sorted(frame["area"][frame["area"] >= 1000])
+    assert len(large) < (frame.area >= 1000).sum()
+
+
 def test_turned_maps_keep_their_place(tmp_path):
     turned = Affine(0.4, 0.3, 412_000, 0.3, -0.4, 5_340_000)
     ids = patches()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -250,6 +251,27 @@ def test_windows_unlike_all_training_are_told():
         assert [w for strip in made for w in strip.strange] == [Window(24, col, 12, 12) for col in range(0, 48, 12)]
         novelty = np.concatenate([strip.layers["novelty"][0] for strip in made])
         assert [novelty[0, 0], novelty[30, 0], novelty[40, 0]] == [0, round(2 / 3 * 254), 255]
+
+
+@dataclass(frozen=True)
+class Reusing(Exact):
+    """The first pixel is the inner feature; results lie in as few places as a runtime may have."""
+
+    places: Iterator[np.ndarray] = field(default_factory=lambda: cycle(np.zeros((3, 1, 1), np.float32)))
+
+    def start(self, pixels_NCHW: np.ndarray, valid_NHW: np.ndarray) -> Callable[[], Computed]:
+        inner_ND = next(self.places)
+        inner_ND[:] = pixels_NCHW[:, 0, 0, :1]
+        return lambda: Computed(np.full((1, 3, *valid_NHW.shape[1:]), 1 / 3, np.float32), inner_ND)
+
+
+def test_what_is_seen_in_all_positions_is_averaged_where_results_are_written_over():
+    pixels = np.zeros((12, 12), np.uint8)
+    pixels[-1, -1] = 8  # the first pixel in two of eight positions
+    model = replace(MODEL, domain=Narrow((), (), (), ()))
+    predictor = Predictor(model, Tiling(12, 0), Reusing(), tta="d4", keep=("novelty",))
+    (made,) = predictor.strips(array_scene(pixels), whole((12, 12)))
+    assert (made.layers["novelty"] == round(2 / 3 * 254)).all()
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])

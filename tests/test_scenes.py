@@ -15,13 +15,14 @@ from sat2map.errors import SceneError
 from sat2map.labels import mask_labels, read_shapes, vector_labels
 from sat2map.legend import IGNORED
 from sat2map.scenes import array_scene, clip, crop, image_files, open_scene, resample, select, tolerant, warp
-from sat2map.scenes.gdal import open_gdal
+from sat2map.scenes.gdal import GdalScene, open_gdal
 from sat2map.scenes.hdf5 import open_hdf5
 from sat2map.scenes.mosaic import open_mosaic
 from sat2map.scenes.views import WarpedScene
 from sat2map.tiling import Window, whole
 
 IDS = synthetic.landscape(3, 40)
+MIXED = {"Byte": "uint8", "UInt16": "uint16", "Float32": "float32"}
 
 
 def tif(folder, **profile):
@@ -64,6 +65,19 @@ def damaged(folder):
     return tolerant(open_gdal(scene_files.damaged(folder / "image.tif", blocks=[(0, 1), (2, 0)])))
 
 
+def mixed(folder):
+    """A VRT whose bands are of three types."""
+    bands = "".join(
+        f'<VRTRasterBand dataType="{gdal}" band="{i}"><SimpleSource><SourceFilename relativeToVRT="1">{dtype}.tif'
+        f"</SourceFilename><SourceBand>{i}</SourceBand></SimpleSource></VRTRasterBand>"
+        for i, (gdal, dtype) in enumerate(MIXED.items(), 1)
+    )
+    for dtype in MIXED.values():
+        synthetic.save(folder / f"{dtype}.tif", synthetic.seen(IDS, dtype=dtype))
+    (folder / "mixed.vrt").write_text(f'<VRTDataset rasterXSize="40" rasterYSize="40">{bands}</VRTDataset>')
+    return open_scene(folder / "mixed.vrt")
+
+
 def vectors(folder):
     synthetic.geotiff_with_vectors(folder, count=1, size=40, column=True)
     image = open_gdal(folder / "images" / "tile_0.tif")
@@ -91,7 +105,9 @@ SCENES = {
     "south-up": lambda folder: tif(folder, transform=Affine(0.5, 0, 500, 0, 0.5, 900), dtype="float32"),
     "clipped": clipped,
     "clipped, finer": lambda folder: resample(crop(clipped(folder), Window(2, 3, 35, 30)), (61, 47)),
+    "mixed types": mixed,
     "tolerant": damaged,
+    "tolerant picture": lambda folder: tolerant(open_gdal(synthetic.save(folder / "a.png", synthetic.seen(IDS)))),
     "tolerant crop": lambda folder: tolerant(crop(tif(folder), Window(1, 2, 30, 30))),
 }
 
@@ -129,6 +145,24 @@ def test_what_is_read_is_the_callers_own(scene):
     first, again = scene.read(), scene.read()
     first.pixels[:], first.valid[:] = 77, False
     assert (scene.read().pixels == again.pixels).all() and (scene.read().valid == again.valid).all()
+
+
+def test_bands_of_several_types_are_read_as_the_type_of_all(tmp_path):
+    read = mixed(tmp_path).read()
+    assert read.pixels.dtype == "float32" and read.valid.all()
+    for i, dtype in enumerate(MIXED.values()):
+        assert (read.pixels[i] == synthetic.seen(IDS, dtype=dtype)[i]).all()
+
+
+def test_a_tolerant_picture_is_not_copied_for_each_window(tmp_path, monkeypatch):
+    picture = tolerant(open_gdal(synthetic.save(tmp_path / "a.png", synthetic.seen(IDS))))
+    asked, window, read = [], Window(3, 0, 5, 40), GdalScene.read
+    monkeypatch.setattr(GdalScene, "read", lambda scene, w, bands: asked.append(w) or read(scene, w, bands))
+    assert (picture.read(window).pixels == synthetic.seen(IDS)[:, 3:8]).all() and asked == [window]
+
+
+def test_a_tolerant_scene_keeps_no_more_than_its_window(tmp_path):
+    assert damaged(tmp_path).read(Window(130, 130, 5, 5)).valid.base is None
 
 
 def test_labels_outside_are_no_class(tmp_path):

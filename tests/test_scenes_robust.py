@@ -208,7 +208,7 @@ def test_names_of_items(tmp_path, server):
     assert not is_item("https://a.org/items/scene.tif") and not is_item("tile#3.tif") and not is_item("items/a.png")
     (tmp_path / "item.json").write_text(item(a="https://other.org/a.tif"))
     assert asset_of(str(tmp_path / "item.json")) == "https://other.org/a.tif"
-    for name in (tmp_path / "none.json", f"{server.url}/none.json"):
+    for name in (tmp_path / "none.json", f"{server.url}/none.json", f"{server.url}/there is none.json"):
         with pytest.raises(SceneError, match=r"none.json cannot be read: .* Check the name"):
             open_scene(name)
 

@@ -64,7 +64,8 @@ class Inputs:
     def scale(self, pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Do what `apply` does for pixels `(bands, height, width)` and validity `(height, width)`."""
         mean, factor = self.constants
-        scaled: np.ndarray = (pixels.astype(np.float32) - mean) * factor
+        with np.errstate(over="ignore"):  # what is not valid may be any number
+            scaled: np.ndarray = (pixels.astype(np.float32) - mean) * factor
         if not valid.all():
             scaled[:, ~valid] = 0
         return scaled

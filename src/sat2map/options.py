@@ -8,15 +8,22 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sat2map.errors import BadOption
 
 Options = TypeVar("Options")
 
 
+class Words:
+    """Options that are made only of the words their types allow, and of one word where several may come."""
+
+    def __post_init__(self) -> None:
+        check_words(self)
+
+
 @dataclass(frozen=True, kw_only=True)
-class ReadOptions:
+class ReadOptions(Words):
     """How imagery and labels are read.
 
     Attributes:
@@ -53,13 +60,14 @@ class ReadOptions:
     mask_key: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self, "line_width", "resolution", "resize")
         if self.resolution and self.resize:
             raise BadOption("--resolution and --resize exclude each other: choose a pixel size, or a picture size.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitOptions:
+class SplitOptions(Words):
     """How places are divided into training, validation and test.
 
     Attributes:
@@ -81,15 +89,16 @@ class SplitOptions:
     check_leaks: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self, "block")
         for name in ("val", "test"):
             value = getattr(self, name)
-            if isinstance(value, (str, float, int)):
+            if isinstance(value, (float, int)):
                 object.__setattr__(self, name, (str(value),))
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnOptions:
+class LearnOptions(Words):
     """What is trained, and how.
 
     Attributes:
@@ -186,6 +195,7 @@ class LearnOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(
             self,
             "width",
@@ -210,7 +220,7 @@ class LearnOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriticOptions:
+class CriticOptions(Words):
     """Whether and how a second network, the critic, judges the maps in training.
 
     Attributes:
@@ -232,6 +242,7 @@ class CriticOptions:
     replay: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self, "critic_lr")
         for name in ("adversarial", "r1", "replay"):
             if not 0 <= getattr(self, name) < math.inf:
@@ -242,13 +253,9 @@ class CriticOptions:
 class TrainOptions(ReadOptions, SplitOptions, LearnOptions, CriticOptions):
     """All words of `train`."""
 
-    def __post_init__(self) -> None:
-        for part in (ReadOptions, SplitOptions, LearnOptions, CriticOptions):
-            part.__post_init__(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class RuntimeOptions:
+class RuntimeOptions(Words):
     """How a network is run over scenes.
 
     Attributes:
@@ -268,6 +275,7 @@ class RuntimeOptions:
     tta: Literal["none", "flips", "d4"] = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self, "window", "batch")
 
 
@@ -330,10 +338,6 @@ class EvaluateOptions(ReadOptions, RuntimeOptions):
     leaks: Literal["refuse", "accept"] = "refuse"
     feature_weights: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        for part in (ReadOptions, RuntimeOptions):
-            part.__post_init__(self)
-
 
 def bytes_of(text: str) -> int:
     """Return how many bytes are meant by a text such as `512MB`, `2GB` or `1.5 GiB`.
@@ -346,6 +350,33 @@ def bytes_of(text: str) -> int:
         raise BadOption(f"--memory is {text!r}; it must be an amount such as 512MB or 2GB.")
     unit = 1024 if match[3] else 1000
     return int(float(match[1]) * unit ** " KMGT".index(match[2].upper() or " "))
+
+
+def check_words(options: object) -> None:
+    """Refuse words that the types of the options do not allow; a text where several may come becomes the only one.
+
+    Raises:
+        BadOption: A word is none of those that there are.
+    """
+    for name, hint in get_type_hints(type(options)).items():
+        value, several, allowed = getattr(options, name), get_origin(hint) is tuple, _allowed(hint)
+        if several and isinstance(value, str):
+            value = (value,)
+            object.__setattr__(options, name, value)
+        given = value if several and isinstance(value, (tuple, list)) else (value,)
+        wrong = [word for word in given if word not in allowed] if allowed else []
+        if wrong:
+            words = ", ".join(str(word) for word in allowed if word is not None)
+            raise BadOption(f"--{name.replace('_', '-')} is {wrong[0]!r}; it must be one of: {words}.")
+
+
+def _allowed(hint: Any) -> tuple[Any, ...]:
+    """Return the words that a type allows, and None if it may be that; none if it allows any."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    parts = get_args(hint)
+    words = tuple(word for part in parts for word in _allowed(part))
+    return (*words, None) if words and type(None) in parts else words
 
 
 def check_positive(options: object, *names: str) -> None:

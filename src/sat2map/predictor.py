@@ -129,12 +129,15 @@ class Predictor:
         return Strip(window, output.blank(window.shape), layers)
 
     def _fill(self, strip: Strip, seen: Seen, cell: Window, window: Window) -> None:
-        """Write a finished cell, or what of it belongs to the strip."""
+        """Write a finished cell, or what of it belongs to the strip; pixels with scores of NaN have no data."""
         common = cell.intersect(strip.window)
         valid = seen.raster.valid[common.within(window).slices]
         if common.empty or not valid.any():
             return
         there, part_KHW = common.within(strip.window).slices, seen.scores_KHW[:, *common.within(cell).slices]
+        if not np.isfinite(part_KHW.sum()):  # numbers have left float32 within the network
+            valid = valid & np.isfinite(part_KHW).all(axis=0)
+            part_KHW = np.where(valid, part_KHW, np.float32(0))
         calibrated_KHW = self._calibrated(part_KHW)
         decisive_KHW = part_KHW if self._keeps_classes else calibrated_KHW
         pixels = self.model.output.decode(decisive_KHW, valid)
@@ -169,7 +172,7 @@ class Predictor:
         domain = self.model.domain
         if domain is None or inner_ND is None:
             return [0.0] * len(group)
-        novelties = domain.novelty(domain.strangeness(inner_ND[: len(group)]))
+        novelties = np.nan_to_num(domain.novelty(domain.strangeness(inner_ND[: len(group)])), nan=1.0)
         return [float(n) if raster.valid.any() else 0.0 for raster, n in zip(group, novelties, strict=True)]
 
     def _start(self, group: Sequence[Raster]) -> Callable[[], tuple[Sequence[Raster], Computed]]:
@@ -196,9 +199,9 @@ class Predictor:
         total, inners = np.zeros((), np.float32), []
         for turn, result in zip(turns, results, strict=True):
             total = total + _turned_back(result.activated, *turn)
-            inners.append(result.inner)
-        known = [inner for inner in inners if inner is not None]
-        return Computed(total / np.float32(len(turns)), np.mean(known, axis=0) if known else None)
+            if result.inner is not None:
+                inners.append(result.inner.copy())  # a runtime writes later results to the same place
+        return Computed(total / np.float32(len(turns)), np.mean(inners, axis=0) if inners else None)
 
 
 def _turned(array: np.ndarray, quarters: int, mirrored: bool) -> np.ndarray:

@@ -33,9 +33,10 @@ def polygonize(
 ) -> Path:
     """Turn a class map into polygons with the columns `class`, `value`, `area` and perhaps `confidence`.
 
-    Areas are square metres (on the ellipsoid where the map's CRS is geographic), or pixels where it has no CRS. The map
-    is read in strips of rows and polygons are written as they are finished, so memory does not grow with the map's
-    height, but for the corners of polygons that are not finished and, with `simplify`, for all polygons.
+    Areas are square metres on the ground, measured on the ellipsoid where the map's CRS is geographic or shows areas by
+    more than 1 % too large or small (Web Mercator); or pixels where it has no CRS. The map is read in strips of rows
+    and polygons are written as they are finished, so memory does not grow with the map's height, but for the corners of
+    polygons that are not finished and, with `simplify`, for all polygons.
 
     Args:
         map_path: A raster with one band of whole numbers; nodata becomes no polygon.

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import shapely
-from affine import Affine
 
 from sat2map.legend import CERTAIN
 from sat2map.polygons.reading import ClassMap
 from sat2map.polygons.squaring import TOLERANCE, squared
 from sat2map.polygons.tracing import Outlines, trace
 from sat2map.polygons.writing import GEOMETRY
+from sat2map.raster import areas_on_ellipsoid, keeps_areas, metres_of, placed
 
 BATCH = 1 << 16
 """How many polygons are written at a time."""
@@ -76,7 +76,7 @@ class Features:
     def _table(self, traced: _Traced) -> pa.Table:
         polygons = self._shaped(traced)
         areas = self._areas(polygons)
-        kept = areas >= (self.min_area or 0)
+        kept = ~(areas < (self.min_area or 0))  # where the CRS does not reach, areas are NaN
         columns = {
             "class": self.source.named(traced.values[kept]),
             "value": traced.values[kept],
@@ -88,10 +88,10 @@ class Features:
 
     def _shaped(self, traced: _Traced) -> np.ndarray:
         """Return the polygons in map coordinates, smoothed and squared."""
-        polygons = _moved(traced.polygons, self.source.affine)
+        polygons = placed(traced.polygons, self.source.affine)
         made = polygons
         if self.simplify is not None:
-            made = shapely.coverage_simplify(_moved(_noded(traced.polygons), self.source.affine), self.simplify)
+            made = shapely.coverage_simplify(placed(_noded(traced.polygons), self.source.affine), self.simplify)
         square = np.isin(traced.values, self.squared)
         if square.any():
             made[square] = self._squared(polygons[square])
@@ -108,14 +108,12 @@ class Features:
 
     def _areas(self, polygons: np.ndarray) -> np.ndarray:
         """Return square metres, or pixels without a CRS."""
-        crs = self.source.crs
-        geod = crs.get_geod() if crs is not None and crs.is_geographic else None
-        if geod is not None:
-            return np.array([abs(geod.geometry_area_perimeter(p)[0]) for p in polygons], float)
-        planar: np.ndarray = shapely.area(polygons)
-        if crs is None:
-            return planar / abs(self.source.affine.determinant)
-        return planar * crs.axis_info[0].unit_conversion_factor ** 2
+        source, planar = self.source, shapely.area(polygons)
+        if source.crs is None:
+            return planar / abs(source.affine.determinant)
+        if keeps_areas(source.affine, source.crs, source.shape):
+            return planar * metres_of(source.crs) ** 2
+        return areas_on_ellipsoid(polygons, source.crs)
 
 
 def _parts(outlines: Outlines) -> Iterator[_Traced]:
@@ -138,17 +136,6 @@ def _noded(polygons: np.ndarray) -> np.ndarray:
     """Give polygons of whole pixels a vertex at each corner of a pixel, so that neighbours share all of theirs."""
     noded: np.ndarray = shapely.transform(shapely.segmentize(polygons, 1.0), np.rint)
     return noded
-
-
-def _moved(polygons: np.ndarray, affine: Affine) -> np.ndarray:
-    """Return polygons in other coordinates."""
-
-    def move(points: np.ndarray) -> np.ndarray:
-        x, y = points.T
-        return np.column_stack((affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f))
-
-    moved: np.ndarray = shapely.transform(polygons, move)
-    return moved
 
 
 def _widened(polygons: np.ndarray, factors: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sat2map.scenes.base import Scene
+from sat2map.scenes.base import Scene, measured
 from sat2map.tiling import Window
 
 
@@ -29,13 +29,10 @@ def array_scene(
 ) -> ArrayScene:
     """Make a scene of an array `(bands, height, width)` or `(height, width)`.
 
-    NaN and infinity are never valid; everything else is, unless `valid` says otherwise.
+    What is not `measured`, such as NaN, is never valid; everything else is, unless `valid` says otherwise.
     """
     pixels = pixels if pixels.ndim == 3 else pixels[None]
-    if valid is None:
-        valid = np.ones(pixels.shape[1:], bool)
-    if np.issubdtype(pixels.dtype, np.floating):
-        valid = valid & np.isfinite(pixels).all(axis=0)
+    valid = measured(pixels) if valid is None else valid & measured(pixels)
     geobox = geobox or GeoBox(pixels.shape[1:], Affine.identity(), None)
     bands = tuple(f"band {i + 1}" for i in range(len(pixels)))
     return ArrayScene(name, geobox, bands, str(pixels.dtype), pixels, valid)

@@ -12,6 +12,9 @@ from odc.geo.geobox import GeoBox
 from sat2map.raster import Raster, window_geobox
 from sat2map.tiling import Window, whole
 
+LARGEST = 1e30
+"""Larger numbers measure nothing: they are a nodata value that nobody declared, and scaled they leave float32."""
+
 
 @dataclass(frozen=True)
 class Scene(ABC):
@@ -67,3 +70,17 @@ class Scene(ABC):
     @abstractmethod
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Read a window that lies inside: pixels `(len(bands), h, w)` and validity `(h, w)`, both the caller's own."""
+
+
+def measured(pixels: np.ndarray) -> np.ndarray:
+    """Return which pixels hold a number in every band, bool `(h, w)`: not NaN, nor infinite, nor beyond `LARGEST`.
+
+    Args:
+        pixels: `(bands, h, w)`, any type of real numbers.
+    """
+    if not np.issubdtype(pixels.dtype, np.floating):
+        return np.ones(pixels.shape[1:], bool)
+    with np.errstate(over="ignore"):
+        sizes = np.abs(pixels.astype(np.float32, copy=False))
+    held: np.ndarray = np.all(sizes <= LARGEST, axis=0)
+    return held

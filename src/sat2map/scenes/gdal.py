@@ -18,7 +18,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window as GdalWindow
 
 from sat2map.errors import SceneError
-from sat2map.scenes.base import Scene
+from sat2map.scenes.base import Scene, measured
 from sat2map.scenes.handles import file_version, open_file, reading
 from sat2map.tiling import Window
 
@@ -34,7 +34,7 @@ KEPT_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class GdalScene(Scene):
-    """An image file. Alpha, nodata, NaN, infinity and mask bands become validity; a palette becomes its colours."""
+    """An image file. Alpha, nodata, masks and what is not `measured` become validity; a palette becomes its colours."""
 
     path: str
     indexes: tuple[int, ...]
@@ -70,12 +70,8 @@ class GdalScene(Scene):
             if self.palette:
                 pixels = _palette_colours(file, file.read(1, window=area))[bands]
             else:
-                pixels = file.read([self.indexes[b] for b in bands], window=area)
-        if valid is None:
-            valid = np.ones(pixels.shape[1:], bool)
-        if np.issubdtype(pixels.dtype, np.floating):
-            valid &= np.isfinite(pixels).all(axis=0)
-        return pixels, valid
+                pixels = _bands(file, [self.indexes[b] for b in bands], area)
+        return pixels, measured(pixels) if valid is None else valid & measured(pixels)
 
 
 def open_gdal(path: Path | str, *, colours: bool = True) -> GdalScene:
@@ -164,6 +160,14 @@ def _band_name(file: rasterio.DatasetReader, index: int) -> str:
     colour = file.colorinterp[index - 1]
     named = colour.name if colour in (ColorInterp.red, ColorInterp.green, ColorInterp.blue) else None
     return file.descriptions[index - 1] or named or f"band {index}"
+
+
+def _bands(file: rasterio.DatasetReader, indexes: list[int], area: GdalWindow | None) -> np.ndarray:
+    """Read bands; those of several types, as a VRT may have, one by one: rasterio reads only bands of one at once."""
+    if len({file.dtypes[i - 1] for i in indexes}) > 1:
+        return np.stack([file.read(i, window=area) for i in indexes])
+    pixels: np.ndarray = file.read(indexes, window=area)
+    return pixels
 
 
 def _palette_colours(file: rasterio.DatasetReader, numbers: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sat2map.errors import SceneError
-from sat2map.scenes.base import Scene
+from sat2map.scenes.base import Scene, measured
 from sat2map.tiling import Window
 
 MOST = 1_000_000
@@ -49,9 +49,7 @@ class Hdf5Scene(Scene):
         except FAULTS as error:
             raise SceneError(f"{self.path} cannot be read: {_reason(error)}. Is the file complete?") from None
         pixels = pixels[bands]
-        floating = np.issubdtype(pixels.dtype, np.floating)
-        valid = np.isfinite(pixels).all(axis=0) if floating else np.ones(window.shape, bool)
-        return pixels, valid
+        return pixels, measured(pixels)
 
 
 def array_shapes(path: Path | str) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -53,7 +54,7 @@ def _assets(path: str) -> Mapping[str, Mapping[str, Any]]:
         assets: Mapping[str, Mapping[str, Any]] = item["assets"]
         if assets and all(isinstance(a["href"], str) for a in assets.values()):
             return assets
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise SceneError(f"{path} cannot be read: {error}. Check the name, or copy the item here.") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass

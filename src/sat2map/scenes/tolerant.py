@@ -19,7 +19,8 @@ from sat2map.tiling import Window, whole
 class TolerantScene(Scene):
     """A scene in which cells of a lattice that cannot be read are not valid; many threads may read it.
 
-    Whole cells are read, so that a pixel does not depend on the window it is read in.
+    Whole cells are read, so that a pixel does not depend on the window it is read in; not of a picture that is decoded
+    at once, of which any window can be read or none.
     """
 
     scene: Scene
@@ -39,14 +40,16 @@ class TolerantScene(Scene):
             return dict(sorted(self._failed.items()))
 
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        area = aligned(window, self.cell).intersect(whole(self.shape))
+        around = aligned(window, self.cell).intersect(whole(self.shape))
+        area = window if _decoded_at_once(self.scene) else around
         try:
             read = self.scene.read(area, bands)
             pixels, valid = read.pixels, read.valid
         except SceneError:
+            area = around
             pixels, valid = self._read_cells(area, bands)
         rows, cols = window.within(area).slices
-        return pixels[:, rows, cols], valid[rows, cols]
+        return pixels[:, rows, cols], valid[rows, cols].copy()
 
     def _read_cells(self, area: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         pixels = np.full((len(bands), *area.shape), self.fill, self.dtype)
@@ -71,10 +74,14 @@ def tolerant(scene: Scene) -> TolerantScene:
     return TolerantScene(scene.name, scene.geobox, scene.bands, scene.dtype, scene, _cell(scene))
 
 
+def _decoded_at_once(scene: Scene) -> bool:
+    return isinstance(scene, GdalScene) and scene.decoded_at_once
+
+
 def _cell(scene: Scene) -> tuple[int, int]:
+    if _decoded_at_once(scene):
+        return scene.shape
     if not isinstance(scene, GdalScene):
         return CELL, CELL
-    if scene.decoded_at_once:
-        return scene.shape
     height, width = (side * -(-64 // side) if side <= 2 * CELL else CELL for side in scene.block)
     return height, width
