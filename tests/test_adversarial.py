@@ -195,3 +195,10 @@ def test_without_replay_maps_are_shown_as_they_come():
 def test_options_that_cannot_be_are_told(words):
     with pytest.raises(BadOption, match="must be"):
         CriticOptions(**words)
+
+
+def test_earlier_maps_are_forgotten_when_patches_grow():
+    replay = Replay(4)
+    replay.exchange(torch.zeros(4, 1, 8, 8))
+    assert (replay.exchange(torch.ones(4, 1, 16, 16)) == 1).all()
+    assert {tuple(kept.shape) for kept in replay.state_dict()} == {(1, 16, 16)}

@@ -46,3 +46,20 @@ def test_map_pictures_become_a_map_and_a_report(tmp_path, picture_folder, no_net
     made = demo(tmp_path / "demo", source=picture_folder, **TINY)
     assert made.map.suffix == ".png" and made.evaluation.report.exists() and made.polygons is None
     assert {m.name for m in made.evaluation.metrics if m.value is not None} >= {"L1", "PSNR"}
+    with rasterio.open(made.map) as file:
+        assert file.shape == (64, 64)  # the image alone, not the map beside it
+
+
+@pytest.mark.parametrize("source", ["image.tif", "stacks.h5", "stacks"])
+def test_a_source_that_is_a_file_or_holds_arrays(tmp_path, source):
+    path, words = tmp_path / source, {}
+    if source == "image.tif":
+        ids = synthetic.landscape(0, 256)
+        synthetic.geotiff(path, ids)
+        words = {"labels": str(synthetic.save(tmp_path / "labels.tif", ids[None]))}
+    else:
+        synthetic.hdf5_file(path if source == "stacks.h5" else path / "train.h5", count=8)
+    made = demo(tmp_path / "demo", source=path, **TINY, **words)
+    with rasterio.open(made.map) as file:
+        assert (file.shape, file.crs) == (((256, 256), synthetic.UTM) if words else ((64, 64), None))
+    assert made.picture.exists()

@@ -158,6 +158,7 @@ def test_damaged_images_are_errors():
     (finding,) = CHECKS["unreadable"](subject)
     assert finding.level == "error" and finding.where == ("a",) and "gone" in finding.text
     assert not CHECKS["empty"](subject)
+    assert look_at(["a"], [broken], None).looks[0].fault
 
 
 def test_images_without_valid_pixels_are_reported():

@@ -1,5 +1,8 @@
+from unittest import mock
+
 import geopandas as gpd
 import numpy as np
+import pyogrio
 import pytest
 from affine import Affine
 from hypothesis import given
@@ -118,3 +121,10 @@ def test_mask_pixels_without_data_have_no_label():
         labels = mask_labels(mask, synthetic.LEGEND).read()
         assert (labels.pixels[0] == np.where(valid, ids, IGNORED)).all()
     assert not has_colours(array_scene(ids))
+
+
+def test_a_file_without_a_layer_of_shapes_is_told(monkeypatch):
+    fault = pyogrio.errors.DataLayerError("Layer could not be opened")
+    monkeypatch.setattr(gpd, "read_file", mock.Mock(side_effect=fault))
+    with pytest.raises(SourceError, match=r"a.gpkg cannot be read as vectors: Layer could not be opened\.$"):
+        read_shapes("a.gpkg")

@@ -6,7 +6,9 @@ import json
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 
 from sat2map.cli import app
@@ -159,3 +161,38 @@ def test_a_torn_last_line_of_metrics_is_not_read(tmp_path: Path) -> None:
     with run.metrics.open("a") as lines:
         lines.write('{"epoch": 2, "lo')
     assert run.rows() == [{"epoch": 1, "loss": 0.5}]
+
+
+def test_a_run_in_a_link_or_in_this_folder_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begin_run(tmp_path / "run", "city", OPTIONS)
+    (run.path / "samples").mkdir()
+    (tmp_path / "link").symlink_to(run.path, target_is_directory=True)
+    begin_run(tmp_path / "link", "village", TrainOptions(overwrite=True))
+    assert json.loads(run.call.read_text())["source"] == "village" and not (run.path / "samples").exists()
+    assert (tmp_path / "link").is_symlink()
+    monkeypatch.chdir(run.path)
+    begin_run(Path(), "hamlet", TrainOptions(overwrite=True))
+    assert json.loads(run.call.read_text())["source"] == "hamlet"
+
+
+def test_a_run_that_cannot_be_removed_is_still_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begin_run(tmp_path / "run", "city", OPTIONS)
+    run.model.mkdir()
+    monkeypatch.setattr("shutil.rmtree", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+    with pytest.raises(OutputError, match=r"cannot be written to .*: Permission denied"):
+        begin_run(run.path, "village", TrainOptions(overwrite=True))
+    assert json.loads(run.call.read_text())["source"] == "city"
+
+
+def test_options_from_python_are_stored_and_known_again(tmp_path: Path) -> None:
+    given = TrainOptions(labels=Path("roofs.gpkg"), bands=["red", "nir"], width=np.int64(8), lr=np.float32(0.5))
+    begin_run(tmp_path / "run", "city", given)
+    plain = TrainOptions(labels="roofs.gpkg", bands=("red", "nir"), width=8, lr=0.5)
+    assert resume_run(tmp_path / "run", "city", replace(given, resume=True))[1] == replace(plain, resume=True)
+
+
+def test_what_cannot_be_stored_leaves_an_older_run_as_it_was(tmp_path: Path) -> None:
+    run = begin_run(tmp_path / "run", "city", OPTIONS)
+    with pytest.raises(BadOption, match="--weight-decay is nan; it must be a number"):
+        begin_run(run.path, "village", TrainOptions(overwrite=True, weight_decay=float("nan")))
+    assert json.loads(run.call.read_text())["source"] == "city" and (run.path / "environment.json").exists()

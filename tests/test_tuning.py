@@ -61,19 +61,20 @@ def test_the_batch_is_searched_by_itself(tmp_path, folder, monkeypatch):
     assert load_model(run).provenance["options"]["batch"] in {int(batch) for batch in speeds}
 
 
-def test_a_trial_that_diverges_is_a_row_without_figures(tmp_path, folder, monkeypatch):
+@pytest.mark.parametrize("kind", [TrainingFailed, BadOption])
+def test_a_trial_that_fails_is_a_row_without_figures(tmp_path, folder, monkeypatch, kind):
     fit = tuning.fit
 
-    def diverges(source, path, options, *objects):
+    def fails(source, path, options, *objects):
         if options.lr == 0.5:
-            raise TrainingFailed("The loss is no longer a number.")
+            raise kind("The memory does not hold a batch.")
         return fit(source, path, options, *objects)
 
-    monkeypatch.setattr(tuning, "fit", diverges)
+    monkeypatch.setattr(tuning, "fit", fails)
     rows = table(train(folder, tmp_path / "run", tune=("lr=0.5,0.01",), **TINY))
     assert [row["lr"] for row in rows] == [0.01, 0.5]
     assert rows[1]["val_mean_iou"] is None
-    with pytest.raises(TrainingFailed, match="in any trial"):
+    with pytest.raises(TrainingFailed, match="No trial came to its end"):
         train(folder, tmp_path / "none", tune=("lr=0.5",), **TINY)
 
 
@@ -96,6 +97,8 @@ def test_words_are_read_by_the_kind_of_their_option():
         ("lr=-1", BadOption, "must be above 0"),
         ("network=small-unet,unett", UnknownName, "Did you mean 'unet'"),
         ("loss=dice,dise", UnknownName, "Did you mean 'dice'"),
+        ("size=32,10000000", BadOption, "memory does not hold a batch of 8 patches of 10000000"),
+        ("contrast=0,1", BadOption, "from 0 to less than 1"),
     ],
 )
 def test_mistakes_are_told_before_the_first_trial(tmp_path, folder, word, kind, told):

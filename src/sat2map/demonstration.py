@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import rasterio
 
 from sat2map.errors import OutputError
 from sat2map.evaluation import Evaluation, evaluate
 from sat2map.fabricate import write_scene
 from sat2map.mapmodel import load_model
-from sat2map.options import TrainOptions
+from sat2map.options import ReadOptions, TrainOptions, part_of
 from sat2map.outputs import Picture
 from sat2map.prediction import predict
+from sat2map.raster import is_georeferenced
 from sat2map.runs import RunFolder, check_new_run
-from sat2map.scenes import Scene, open_scene
+from sat2map.scenes import Scene
+from sat2map.scenes.gdal import GdalScene
+from sat2map.sources import open_source
 from sat2map.splits import read_split
 from sat2map.training import train
 
@@ -60,7 +66,7 @@ def demo(
     folder = Path(folder)
     run = folder / "run"
     words = words if source is not None else WORDS | words
-    TrainOptions(minutes=minutes, seed=seed, **words)  # a mistake is told before anything is written
+    options = TrainOptions(minutes=minutes, seed=seed, **words)  # a mistake is told before anything is written
     check_new_run(run, overwrite=True)
     if source is None:
         source = folder / "scene"
@@ -69,13 +75,14 @@ def demo(
     train(source, run, minutes=minutes, seed=seed, overwrite=True, **words)
     log.info("Evaluating on ground the model has not seen")
     evaluated = evaluate(source, folder / "report", model=run, overwrite=True)
-    scene = _scene_to_map(source, run)
-    suffix = ".tif" if Path(scene.name).suffix.lower() in (".tif", ".tiff") else ".png"
-    log.info("Mapping %s", scene.name)
+    image = _image_to_map(source, run, options)
+    scene = Path(image.path) if isinstance(image, GdalScene) else _write_image(image, folder / "image.tif")
+    suffix = ".tif" if Path(image.name).suffix.lower() in (".tif", ".tiff") else ".png"
+    log.info("Mapping %s", scene)
     beside = {"polygons": folder / "polygons.gpkg", "picture": folder / "map_and_image.png"}
     if isinstance(load_model(run).output, Picture):
         beside = {}
-    made = predict(scene.name, folder / f"map{suffix}", model=run, overwrite=True, **beside)
+    made = predict(scene, folder / f"map{suffix}", model=run, overwrite=True, **beside)
     return Demo(made.map, evaluated, **beside)
 
 
@@ -86,10 +93,27 @@ def _write_scene(folder: Path, seed: int) -> None:
         raise OutputError(f"The demo cannot be written to {folder}: {error.strerror}. Name another folder.") from None
 
 
-def _scene_to_map(source: Path | str, run: Path) -> Scene:
-    """Return an image with ground that was kept for the test: the one that has most of it."""
+def _image_to_map(source: Path | str, run: Path, options: TrainOptions) -> Scene:
+    """Return the image, on its own grid, that has most of the ground that was kept for the test."""
     split = read_split(RunFolder(run).split)
-    held: dict[str, int] = {}
+    held: Counter[str] = Counter()
     for area in split.part("test") or split.areas:
-        held[area.pair] = held.get(area.pair, 0) + area.window.height * area.window.width
-    return open_scene(Path(source) / max(held, key=lambda name: held[name]))
+        held[area.pair] += area.window.height * area.window.width
+    opened = open_source(source, replace(part_of(ReadOptions, options), resolution=None, resize=None))
+    return {pair.name: pair.image for pair in opened.pairs}[held.most_common(1)[0][0]]
+
+
+def _write_image(image: Scene, path: Path) -> Path:
+    """Write an image that is no file of its own: a half of a picture, or an array in HDF5."""
+    raster, geobox, (height, width) = image.read(), image.geobox, image.shape
+    crs = str(geobox.crs) if geobox.crs else None
+    place = {"crs": crs, "transform": geobox.affine} if is_georeferenced(geobox) else {}
+    form = {"driver": "GTiff", "height": height, "width": width, "count": len(image.bands), "dtype": image.dtype}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(path, "w", photometric="MINISBLACK", **form, **place) as file,
+    ):
+        file.write(raster.pixels)
+        file.descriptions = image.bands
+        file.write_mask(raster.valid)
+    return path

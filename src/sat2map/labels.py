@@ -96,8 +96,8 @@ def read_shapes(path: Path | str, column: str | None = None) -> Shapes:
     try:
         parquet = str(path).lower().endswith("parquet")
         frame = gpd.read_parquet(path) if parquet else gpd.read_file(path, engine="pyogrio")
-    except (pyogrio.errors.DataSourceError, OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read as vectors: {error}.") from None
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read as vectors: {str(error).rstrip('.')}.") from None
     if not isinstance(frame, gpd.GeoDataFrame):
         raise SourceError(f"{path} is a table without shapes.")
     frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]

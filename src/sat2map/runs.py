@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shlex
@@ -137,15 +138,41 @@ def begin_run(path: Path, source: str, options: TrainOptions) -> RunFolder:
     """
     run = RunFolder(path)
     check_new_run(path, overwrite=options.overwrite)
-    if path.exists():
-        shutil.rmtree(path)
+    call = {"verb": "train", "source": str(source), "options": asdict(as_stored(options))}
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_json(run.call, {"verb": "train", "source": str(source), "options": asdict(options)})
+        _clear(run)
+        write_json(run.call, call)
         write_json(path / "environment.json", environment())
     except OSError as error:
         raise OutputError(f"The run cannot be written to {path}: {error.strerror}.") from None
     return run
+
+
+def _clear(run: RunFolder) -> None:
+    """Remove what is in a run folder, but for its call, by which it is known to be one.
+
+    The folder itself stays: it may be a mount point or a link, or lie where nothing can be made or removed.
+    """
+    for item in run.path.iterdir():
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        elif item != run.call:
+            item.unlink()
+
+
+def as_stored(options: TrainOptions) -> TrainOptions:
+    """Return options as a run gives them back: lists as tuples, paths as texts, numbers of NumPy as plain ones.
+
+    Raises:
+        BadOption: A number is NaN or infinite.
+    """
+    text = json.dumps(asdict(options), default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
+    stored: dict[str, Any] = json.loads(text)
+    for name, value in stored.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadOption(f"--{name.replace('_', '-')} is {value}; it must be a number.")
+    return record(TrainOptions, stored)
 
 
 def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolder, TrainOptions]:
@@ -155,7 +182,7 @@ def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolde
         OutputError: There is no run, or its call is damaged.
         BadOption: Options were given that the run was not started with.
     """
-    run = RunFolder(path)
+    run, options = RunFolder(path), as_stored(options)
     if not run.call.exists():
         raise OutputError(f"There is no run in {path} to go on with. Start one by leaving out --resume.")
     begun_on, begun = read_call(run)

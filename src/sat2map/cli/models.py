@@ -54,10 +54,13 @@ def train(
         run: The folder to make: model, metrics, curves, samples, checkpoints.
     """
     from sat2map import tables
+    from sat2map.learning.processes import is_first
     from sat2map.runs import RunFolder
     from sat2map.splits import read_split
 
     folder = RunFolder(sat2map.train(source, run, **asdict(read), **asdict(split), **asdict(learn), **asdict(critic)))
+    if not is_first():
+        return
     if learn.tune:
         show(tables.trials(folder.path))
     last = folder.rows()[-1]

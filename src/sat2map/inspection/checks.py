@@ -12,7 +12,7 @@ import shapely
 from sat2map.inspection.looking import COMPARED, Subject, crs_name, summary
 from sat2map.raster import is_georeferenced, pixel_size
 from sat2map.sources import Finding
-from sat2map.sources.base import counted, listed
+from sat2map.sources.base import counted, listed, one_class
 from sat2map.splits.lattice import lay_out
 
 RARE = 0.001
@@ -143,17 +143,12 @@ def _labels(subject: Subject) -> list[Finding]:
     source = subject.source
     if source is None or not len(source.legend):
         return []
+    if lone := one_class(source):
+        return [lone]
     counts, total = source.counts, int(source.counts.sum())
-    names = np.array(source.legend.names)
-    present = counts.sum(axis=0) > 0
-    if present.sum() < 2:
-        text = (
-            f"The labels hold {names[present][0] if total else 'no class'} only, so there is nothing to tell apart. "
-            "If the rest is background: --rest background for shapes, a legend with its number for masks."
-        )
-        return [Finding("error", "one-class", text)]
     findings = []
-    rare = [f"{n} {c / total:.3%}" for n, c in zip(names, counts.sum(axis=0), strict=True) if 0 < c < RARE * total]
+    shares = zip(source.legend.names, counts.sum(axis=0), strict=True)
+    rare = [f"{n} {c / total:.3%}" for n, c in shares if 0 < c < RARE * total]
     if rare:
         text = f"Rare classes, of which little can be learnt: {listed(rare)}. Think of --balance or --class-weights."
         findings.append(Finding("warning", "rare-class", text))

@@ -57,7 +57,7 @@ def look_at(names: Sequence[str], images: Sequence[Scene], source: Source | None
     """Look at images, a window at a time, and for what several of them show."""
     looks = track_map(_look, images, "Looking at images")
     sound = [(n, im) for n, im, look in zip(names, images, looks, strict=True) if not look.fault]
-    compared = sound[:: -(-len(sound) // COMPARED)]
+    compared = sound[:: max(-(-len(sound) // COMPARED), 1)]
     leaks = find_leaks([Ground(name, name, image, whole(image.shape)) for name, image in compared])
     return Subject(tuple(names), tuple(images), tuple(looks), source, leaks)
 

@@ -13,6 +13,7 @@ import torch
 from sat2map.devices import choose_place
 from sat2map.errors import BadOption
 from sat2map.learning.plan import Plan
+from sat2map.learning.processes import crew_of
 from sat2map.networks.critics import receptive_field, smallest_side
 from sat2map.networks.norms import has_group_norm, refuse_instance_norm
 from sat2map.options import TrainOptions
@@ -34,9 +35,10 @@ def check_plan(plan: Plan) -> None:
         UserError: One of them cannot be used.
     """
     options = plan.options
-    choose_place(options.device, options.precision)
-    if options.batch % options.devices:
-        raise BadOption(f"A batch of {options.batch} cannot be shared by {options.devices} devices. Choose a multiple.")
+    crew = crew_of(options)
+    _check_devices(options)
+    if options.batch % crew.size:
+        raise BadOption(f"A batch of {options.batch} cannot be shared by {crew.size} devices. Choose a multiple.")
     plan.build_loss()
     if options.adversarial:
         _check_critic(plan)
@@ -51,8 +53,16 @@ def check_plan(plan: Plan) -> None:
         _ = plan.summaries  # one image goes through the network
         if plan.recipe.coarse_first:
             _check_coarse_patch(plan, network)
-        if options.batch == options.devices:
+        if options.batch == crew.size:
             _check_lone_patch(plan, network)
+
+
+def _check_devices(options: TrainOptions) -> None:
+    """Refuse more devices than there are; of a CPU there can be any number of processes."""
+    kind = choose_place(options.device, options.precision).device.type
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind, options.devices)
+    if options.devices > there:
+        raise BadOption(f"--devices is {options.devices}, but this machine has {there} of the kind {kind}. Give fewer.")
 
 
 def _check_coarse_patch(plan: Plan, network: torch.nn.Module) -> None:
@@ -79,7 +89,7 @@ def _check_lone_patch(plan: Plan, network: torch.nn.Module) -> None:
             raise
         raise BadOption(
             f"{plan.architecture.network} cannot learn from one patch at a time: its batch normalisation needs two. "
-            f"Give a --batch of {2 * plan.options.devices} or more, or a larger --size."
+            f"Give a --batch of {2 * crew_of(plan.options).size} or more, or a larger --size."
         ) from None
 
 

@@ -75,6 +75,8 @@ class Replay:
         """Return maps of which, once enough are kept, about half are earlier ones; the new ones are kept for them."""
         if not self.size:
             return drawn_NCHW
+        if self.kept and self.kept[0].shape != drawn_NCHW.shape[1:]:
+            self.kept = []  # patches are of another size from now on
         shown = [self._exchange(drawn) for drawn in drawn_NCHW]
         return torch.stack(shown)
 

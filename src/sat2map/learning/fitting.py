@@ -6,7 +6,8 @@ Reads top to bottom: `fit` plans, lets lightning-fabric start the processes, and
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
@@ -26,6 +27,7 @@ from sat2map.learning.checking import check_plan, tell_memory
 from sat2map.learning.objectives import Loss
 from sat2map.learning.packing import pack_model
 from sat2map.learning.plan import Plan
+from sat2map.learning.processes import crew_of
 from sat2map.learning.resolution import choose_scale
 from sat2map.learning.samples import Anchor, Samples, find_anchors
 from sat2map.learning.trainer import Trainer
@@ -33,8 +35,9 @@ from sat2map.networks import draw_network
 from sat2map.networks.critics import receptive_field
 from sat2map.options import ReadOptions, SplitOptions, TrainOptions, part_of
 from sat2map.outputs import Classes, Output, Picture
-from sat2map.runs import RunFolder, begin_run, check_new_run, resume_run
+from sat2map.runs import RunFolder, as_stored, begin_run, check_new_run, resume_run
 from sat2map.sources import Finding, Pair, Source, open_source
+from sat2map.sources.base import one_class
 from sat2map.splits import Split, check_split, make_split, read_split
 
 log = logging.getLogger(__name__)
@@ -57,22 +60,32 @@ def fit(
         network: Taken in place of the one the options name.
         loss: Taken in place of the one the options name.
     """
+    options = as_stored(options)
+    crew = crew_of(options)
     if options.resume:
         run, options = resume_run(path, str(source), options)
     else:
         run = RunFolder(path)
-        check_new_run(path, overwrite=options.overwrite)
+        if crew.first:
+            check_new_run(path, overwrite=options.overwrite)
     plan = plan_run(source, run, options, network, loss)
     fabric = open_fabric(options)
-    if not options.resume:  # only now, so that a mistake leaves nothing behind and an older run as it is
-        begin_run(path, str(source), options)
-        _write_leaks(plan)
-    write_json(run.split, plan.split.to_json())
-    _tell_networks(plan)
+    if crew.first:
+        _begin(plan, source)
     with tell_memory(options):
-        _launch(fabric, plan)
-    pack_model(plan)
+        _launch(fabric, plan)  # the others wait there for the first
+    if crew.first:
+        pack_model(plan)
     return run
+
+
+def _begin(plan: Plan, source: Path | str) -> None:
+    """Write down what is planned; only now, so that a mistake leaves nothing behind and an older run as it is."""
+    if not plan.options.resume:  # coarse_first as it is chosen: it holds also if the run goes on by another clock
+        begin_run(plan.run.path, str(source), replace(plan.options, coarse_first=plan.recipe.coarse_first))
+        _write_leaks(plan)
+    write_json(plan.run.split, plan.split.to_json())
+    _tell_networks(plan)
 
 
 def plan_run(
@@ -82,10 +95,16 @@ def plan_run(
     network: torch.nn.Module | None = None,
     loss: Loss | None = None,
 ) -> Plan:
-    """Open, divide and measure the source, and try whether network and loss can be built; writes nothing."""
+    """Open, divide and measure the source, and try whether network and loss can be built; writes nothing.
+
+    Raises:
+        UserError: It cannot be learnt from, or not in this way.
+    """
     opened = open_source(source, part_of(ReadOptions, options))
     output: Output = Classes(opened.legend) if opened.output == "classes" else Picture(opened.colours)
     tell(opened.findings)
+    if lone := one_class(opened):
+        raise SourceError(lone.text)
     split = _split(opened, run, options)
     pairs = {pair.name: pair for pair in opened.pairs}
     ground = [(pairs[a.pair], a.window) for a in split.part("train")]
@@ -102,7 +121,7 @@ def plan_run(
     plan = Plan(
         run=run,
         options=options,
-        samples=_samples(pairs, anchors, inputs, output, size, options),
+        samples=make_samples(pairs, anchors, inputs, output, size, options),
         split=split,
         inputs=inputs,
         output=output,
@@ -130,7 +149,7 @@ def _tell_networks(plan: Plan) -> None:
     """Write what network and critic are made of, as tables and as drawings."""
     bands, size, folder = len(plan.inputs.bands), plan.samples.size, plan.run.path
     for name, text in plan.summaries.items():
-        (folder / f"{name}.txt").write_text(text + "\n")
+        (folder / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
     draw_network(plan.build_network(), bands, size, folder / "network.png", title=plan.architecture.network)
     if critic := plan.build_critic():
         title = f"critic of {receptive_field(plan.options.critic_levels)} pixels"
@@ -149,9 +168,15 @@ def _split(source: Source, run: RunFolder, options: TrainOptions) -> Split:
     return split
 
 
-def _samples(
-    pairs: dict[str, Pair], anchors: Sequence[Anchor], inputs: Inputs, output: Output, size: int, options: TrainOptions
+def make_samples(
+    pairs: Mapping[str, Pair],
+    anchors: Sequence[Anchor],
+    inputs: Inputs,
+    output: Output,
+    size: int,
+    options: TrainOptions,
 ) -> Samples:
+    """Return what patches are cut of and how: those of `size` pixels around `anchors`, varied as the options say."""
     varied = Augmentation(**{n: getattr(options, n) for n in Augmentation.__dataclass_fields__})
     return Samples(
         pairs=pairs,
@@ -178,13 +203,15 @@ def open_fabric(options: TrainOptions) -> Any:
     Raises:
         BadOption: The device is not there.
     """
-    place = choose_place(options.device, options.precision)
-    log.info("Training on %d x %s in %s", options.devices, place.device.type, place.precision)
-    spawn = options.devices > 1 and place.device.type == "cpu"
+    place, crew = choose_place(options.device, options.precision), crew_of(options)
+    log.info("Training on %d x %s in %s", crew.size, place.device.type, place.precision)
+    # spawned, not started by the command line again: that would plan, and begin the run, once more
+    strategy = "ddp" if crew.started else "ddp_spawn" if crew.devices > 1 else "auto"
     return Fabric(
         accelerator=place.device.type,
-        devices=options.devices,
-        strategy="ddp_spawn" if spawn else "auto",
+        devices=crew.devices,
+        num_nodes=crew.machines,
+        strategy=strategy,
         precision=place.fabric_precision,
     )
 

@@ -18,10 +18,11 @@ def indicators(network: torch.nn.Module, plan: Plan) -> dict[str, float]:
     `tile_mismatch`: how much the same ground differs, mean and absolute, when it is seen through two windows shifted
     by half of their side. `train_eval_disparity`: how much a window differs when it is normalised by its own
     statistics and dropout is on, as in training, from how it is at prediction. Where the second is large, the
-    statistics of batches are no good estimate of those that prediction uses.
+    statistics of batches are no good estimate of those that prediction uses. They are taken of both windows together:
+    a network that pools a window to one pixel has nothing to normalise over in one.
 
     Args:
-        network: In evaluation mode; it is left as it was.
+        network: Left as it was.
         plan: Where the ground is.
     """
     if not isinstance(plan.output, Picture):
@@ -32,8 +33,9 @@ def indicators(network: torch.nn.Module, plan: Plan) -> dict[str, float]:
     image_CHW, _ = plan.samples.read(area, Window(area.window.row, area.window.col, size, size + size // 2))
     x_NCHW = torch.from_numpy(image_CHW)[None]
     left, right = x_NCHW[..., :size], x_NCHW[..., size // 2 :]
+    network = copy.deepcopy(network).eval()
     first, second = (plan.output.activate(network(x)) for x in (left, right))
-    trained = plan.output.activate(copy.deepcopy(network).train()(left))
+    trained = plan.output.activate(network.train()(torch.cat([left, right])))[:1]
     known = left.any(dim=1, keepdim=True)
     return {
         "tile_mismatch": _grey(first[..., size // 2 :] - second[..., : -(size // 2)], known[..., size // 2 :]),

@@ -70,9 +70,9 @@ class PictureJudge:
     def sums(self, activated_NKHW: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """Return absolute and squared differences of the known colours, and how many these are."""
         colours_NKHW, known = Picture().encode(truth)
-        differences = ((activated_NKHW - colours_NKHW) * known).double() * float(HALF)
-        count = known.double().sum() * differences.shape[1]
-        return torch.stack([differences.abs().sum(), differences.square().sum(), count]).cpu()
+        differences = ((activated_NKHW - colours_NKHW) * known).cpu().double() * float(HALF)
+        count = known.cpu().double().sum() * differences.shape[1]
+        return torch.stack([differences.abs().sum(), differences.square().sum(), count])
 
     def row(self, sums: torch.Tensor) -> dict[str, Any]:
         """Return both; None where nothing is known, or nothing differs."""

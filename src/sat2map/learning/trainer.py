@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -48,7 +47,7 @@ class Trainer:
     def __init__(self, fabric: Fabric, plan: Plan) -> None:
         self.fabric, self.plan, self.options = fabric, plan, plan.options
         if fabric.world_size > 1 and fabric.device.type == "cpu":
-            torch.set_num_threads(max((os.cpu_count() or 1) // fabric.world_size, 1))
+            torch.set_num_threads(max((os.cpu_count() or 1) // plan.options.devices, 1))
         network = plan.build_network().to(memory_format=torch.channels_last)
         self.judged = copy.deepcopy(network).to(fabric.device).eval()
         self.objective = plan.build_objective(fabric, network)
@@ -124,10 +123,7 @@ class Trainer:
 
     def _close_epoch(self, losses: dict[str, float], lr: float) -> None:
         """Validate, log and keep what an epoch brought; against the clock only as often as time allows."""
-        if not all(np.isfinite(list(losses.values()))):
-            raise TrainingFailed(
-                f"The loss is no longer a number in epoch {self.epoch}. Try a smaller --lr, or --precision fp32."
-            )
+        self._check_finite(losses)
         row: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "seconds": round(self.pace.elapsed, 3)}
         row |= {"lr": lr, **losses}
         began = time.monotonic()
@@ -140,6 +136,17 @@ class Trainer:
         if pausing:  # the checkpoint comes last: on resuming, rows without one are forgotten, none are missing
             self._save()
             self.aside += time.monotonic() - began
+
+    def _check_finite(self, figures: Mapping[str, float | None]) -> None:
+        """Make sure that figures are numbers, where there are any.
+
+        Raises:
+            TrainingFailed: One is NaN or infinite.
+        """
+        if not all(math.isfinite(figure) for figure in figures.values() if figure is not None):
+            raise TrainingFailed(
+                f"The loss is no longer a number in epoch {self.epoch}. Try a smaller --lr, or --precision fp32."
+            )
 
     def _tell_defeat(self, losses: Mapping[str, float]) -> None:
         """Warn if the critic tells all drawn maps from true ones: the network then learns nothing from it."""
@@ -168,6 +175,7 @@ class Trainer:
         network = self.objective.network.module
         self.judged.load_state_dict(self.average.state if self.average else network.state_dict())
         validation: Validation = self.validator(self.judged, self.objective.loss)
+        self._check_finite(validation.row)
         reached = validation.merit
         if self.plan.recipe.schedule == "plateau":
             self.plateau.step(reached)
@@ -216,4 +224,4 @@ class Trainer:
 
 
 def _mean(values: list[torch.Tensor]) -> float:
-    return float(torch.stack(values).double().mean()) if values else float("nan")
+    return float(torch.stack(values).cpu().double().mean()) if values else float("nan")

@@ -19,17 +19,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 import torch
 
-from sat2map.errors import BadOption, TrainingFailed, UnknownName
+from sat2map.errors import BadOption, Sat2mapError, TrainingFailed, UnknownName
 from sat2map.files import write_json
 from sat2map.learning.checking import check_plan
-from sat2map.learning.fitting import fit, open_fabric, plan_run
+from sat2map.learning.fitting import fit, make_samples, open_fabric, plan_run
 from sat2map.learning.judges import Judge, choose_judge
 from sat2map.learning.objectives import Loss, to_device
 from sat2map.learning.plan import Plan
 from sat2map.learning.samples import Batch
 from sat2map.options import CriticOptions, LearnOptions, TrainOptions
 from sat2map.progress import track
-from sat2map.runs import RunFolder, begin_run, check_new_run
+from sat2map.runs import RunFolder, as_stored, begin_run, check_new_run
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +99,16 @@ def tune(
 
     Raises:
         BadOption: A word of `--tune` cannot be read.
+        TrainingFailed: No trial came to its end.
     """
+    options = as_stored(options)
     if options.resume:
         raise BadOption("A search by --tune cannot be gone on with by --resume. Start it anew with --overwrite.")
     grid = parse_tune(options.tune)
     check_new_run(path, overwrite=options.overwrite)
     plan = plan_run(source, RunFolder(path), replace(options, tune=(), overwrite=False), network, loss)
     for trial in _grid(plan.options, grid):  # a mistake in the last of them is told before the first one
-        check_plan(replace(plan, options=trial))
+        check_plan(_with_options(plan, trial))
     begin_run(path, str(source), options)
     options = plan.options
     for name in [n for n, values in grid.items() if not values]:
@@ -117,7 +119,9 @@ def tune(
     rows = [_trial(source, path, i, _checked_once(trial, i), tuple(grid), judge, network, loss) for i, trial in trials]
     rows.sort(key=lambda row: -math.inf if row["epoch"] is None else judge.merit(row), reverse=True)
     if rows[0]["epoch"] is None:
-        raise TrainingFailed("The loss was no longer a number in any trial. Try a smaller --lr, or --precision fp32.")
+        raise TrainingFailed(
+            "No trial came to its end; each has told why. Try a smaller --lr, --batch or --size, or --precision fp32."
+        )
     best = RunFolder(path / "trials" / rows[0]["trial"])
     for item in best.path.iterdir():
         target = path / item.name
@@ -125,6 +129,13 @@ def tune(
             shutil.copytree(item, target, dirs_exist_ok=True) if item.is_dir() else shutil.copy2(item, target)
     write_json(path / "tune.json", rows)
     return RunFolder(path)
+
+
+def _with_options(plan: Plan, options: TrainOptions) -> Plan:
+    """Return a plan on the same ground with other options, as far as it can be checked before its trial."""
+    scale, old = options.scale or plan.scale, plan.samples
+    samples = make_samples(old.pairs, old.anchors, old.inputs, old.output, round(options.size * scale), options)
+    return replace(plan, options=options, samples=samples, scale=scale)
 
 
 def _checked_once(options: TrainOptions, number: int) -> TrainOptions:
@@ -148,7 +159,7 @@ def _trial(
     network: torch.nn.Module | None,
     loss: Loss | None,
 ) -> dict[str, Any]:
-    """Train once; return the row of the table: its best epoch's figures, or none if the loss left the numbers."""
+    """Train once; return the row of the table: its best epoch's figures, or none if the trial failed."""
     folder = path / "trials" / f"{number:02d}"
     chosen = {name: getattr(options, name) for name in names}
     log.info("Trial %d: %s", number, ", ".join(f"{k} {v}" for k, v in chosen.items()) or "the searched options")
@@ -156,7 +167,7 @@ def _trial(
     row: dict[str, Any] = {"trial": folder.name, **chosen, **dict.fromkeys(figures)}
     try:
         run = fit(source, folder, options, network, loss)
-    except TrainingFailed as error:
+    except Sat2mapError as error:
         log.warning("Trial %d: %s", number, error)
         return row
     best = max((told for told in run.rows() if "val_loss" in told), key=judge.merit)

@@ -73,8 +73,10 @@ class Validator:
         """Return figures and pictures of a network in evaluation mode."""
         mine = self.cells[self.fabric.global_rank :: self.fabric.world_size]
         sums = torch.stack([self._sums(network, loss, cells) for cells in chunks(mine, self.batch)] or [self._nothing])
-        reduced = self.fabric.all_reduce(sums.sum(dim=0).to(self.fabric.device), reduce_op="sum")
-        lost, batches, drawn, true, *rest = torch.as_tensor(reduced).cpu().tolist()
+        total: Any = sums.sum(dim=0)
+        if self.fabric.world_size > 1:  # else it stays on the CPU: not every device has float64
+            total = self.fabric.all_reduce(total.to(self.fabric.device), reduce_op="sum")
+        lost, batches, drawn, true, *rest = total.tolist()
         row = self.judge.row(torch.tensor(rest, dtype=torch.float64))
         merit = self.judge.merit(row)
         shown = tuple(self._shown(network))
@@ -92,10 +94,9 @@ class Validator:
         scores_NKHW, truth = self._scores(network, cells)
         activated_NKHW = self.output.activate(scores_NKHW)
         true_NKHW, known = self.output.encode(truth)
-        head = [loss(scores_NKHW, truth) * known.any(), known.any(), variety(activated_NKHW), variety(true_NKHW)]
-        return torch.cat(
-            [torch.stack([torch.as_tensor(v).double().cpu() for v in head]), self.judge.sums(activated_NKHW, truth)]
-        )
+        lost = torch.where(known.any(), loss(scores_NKHW, truth), 0)  # where nothing is known, it may be NaN
+        head = torch.stack([v.cpu().double() for v in (lost, known.any(), variety(activated_NKHW), variety(true_NKHW))])
+        return torch.cat([head, self.judge.sums(activated_NKHW, truth)])
 
     def _shown(self, network: torch.nn.Module) -> Iterator[Shown]:
         for area, cell in self.pictured:

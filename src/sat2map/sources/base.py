@@ -104,6 +104,19 @@ class Source:
         return self.pairs[0].image.bands
 
 
+def one_class(source: Source) -> Finding | None:
+    """Report labels of classes that leave nothing to tell apart, as fewer than two of them have pixels."""
+    total = source.counts.sum(axis=0)
+    present = [name for name, n in zip(source.legend.names, total, strict=True) if n]
+    if source.output == "picture" or len(present) > 1:
+        return None
+    text = (
+        f"The labels hold {present[0] if present else 'no class'} only, so there is nothing to tell apart. "
+        "If the rest is background: --rest background for shapes, a legend with its number for masks."
+    )
+    return Finding("error", "one-class", text)
+
+
 def unpaired(images: Iterable[Path], masks: Iterable[Path]) -> list[Finding]:
     """Report the images and the masks that miss the other side."""
     findings = []

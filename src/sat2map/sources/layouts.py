@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from sat2map.raster import is_georeferenced
 from sat2map.scenes import IMAGE_SUFFIXES, Scene, crop
 from sat2map.scenes.gdal import open_gdal
 from sat2map.sources.base import Finding, Unread, counted, listed, unpaired, unreadable
-from sat2map.sources.naming import Files, group_of, key_of, role_of, twins
+from sat2map.sources.naming import Files, by_words, group_of, partners, role_of, twins
 from sat2map.sources.stacks import stacks
 from sat2map.tiling import Window
 
@@ -64,26 +63,12 @@ def _match(image_root: Path, images: Sequence[Path], mask_root: Path, masks: Seq
 
 
 def _partners(image_root: Path, images: Sequence[Path], mask_root: Path, masks: Sequence[Path]) -> dict[Path, Path]:
-    """Return each image's mask: of the same name as they stand, then without the words for images and masks.
-
-    Images in a folder of any other name are paired by name alone where it occurs once.
-    """
-    names = {f: (group_of(f.relative_to(image_root)), f.stem, key_of(f)) for f in images}
-    names |= {f: (group_of(f.relative_to(mask_root)), f.stem, key_of(f)) for f in masks}
-    lone = Counter(names[m][2] for m in masks)
-    lone_images = Counter(names[f][2] for f in images)
-    by_stem = {names[m][:2]: m for m in masks}
-    by_key = {(names[m][0], names[m][2]): m for m in masks}
-    by_name = {names[m][2]: m for m in masks if lone[names[m][2]] == 1}
-    partner = {}
-    for image in images:
-        group, stem, key = names[image]
-        mask = by_stem.get((group, stem)) or by_key.get((group, key))
-        if mask is None and role_of(image.relative_to(image_root)) is None and lone_images[key] == 1:
-            mask = by_name.get(key)
-        if mask is not None:
-            partner[image] = mask
-    return partner
+    """Return each image's mask, of the same group; images in a folder of any other name find theirs in any group."""
+    partner = partners(
+        {f: group_of(f.relative_to(image_root)) for f in images}, {f: group_of(f.relative_to(mask_root)) for f in masks}
+    )
+    anywhere = by_words(dict.fromkeys(images, ""), dict.fromkeys(masks, ""), partner)
+    return {f: m for f, m in anywhere.items() if f in partner or role_of(f.relative_to(image_root)) is None}
 
 
 def open_all(files: Sequence[Path]) -> tuple[dict[Path, Scene], list[Finding]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sat2map.errors import SourceError
 from sat2map.labels import has_colours
 from sat2map.legend import Legend, MapClass, pack_colour, pack_colours, unpack_colour
 from sat2map.scenes import Scene, select
@@ -29,16 +30,28 @@ Histogram = Counter[int]
 
 
 def histogram(mask: Scene) -> Histogram:
-    """Count the colours or numbers of a mask's valid pixels."""
+    """Count the colours or numbers of a mask's valid pixels.
+
+    Raises:
+        SourceError: The colours have more than 8 bits.
+    """
     counts: Histogram = Counter()
     for window in grid(whole(mask.shape), 2048):
         raster = mask.read(window)
-        values = pack_colours(raster.pixels[:3]) if has_colours(mask) else raster.pixels[0]
+        values = _packed(mask, raster.pixels[:3]) if has_colours(mask) else raster.pixels[0]
         if not np.issubdtype(values.dtype, np.integer):
             values = values.astype(np.int64)
         for value, count in zip(*np.unique(values[raster.valid], return_counts=True), strict=True):
             counts[int(value)] += int(count)
     return counts
+
+
+def _packed(mask: Scene, rgb: np.ndarray) -> np.ndarray:
+    if rgb.dtype != np.uint8 and not ((rgb >= 0) & (rgb <= 255)).all():
+        raise SourceError(
+            f"{mask.name} holds colours as {rgb.dtype} beyond 0 to 255. Save masks and map pictures as 8-bit RGB."
+        )
+    return pack_colours(rgb)
 
 
 def keep_named_nodata(mask: Scene, given: Legend | None) -> Scene:
@@ -92,7 +105,7 @@ def settle(masks: Sequence[Scene], held: Sequence[Histogram], given: Legend | No
         return Settled(tuple(masks), _total(held), False)
     misfit = given is not None and known_share(every, given, True) < FITS
     if misfit or (given is None and not all(colourful)):
-        numbers = [_as_numbers(m, h) for m, h in zip(masks, held, strict=True)]
+        numbers = [_as_numbers(m, h, given) for m, h in zip(masks, held, strict=True)]
         readable = [pair for pair in numbers if pair is not None]
         total = _total(h for _, h in readable)
         if len(readable) == len(masks) and (given is None or known_share(total, given, False) >= FITS):
@@ -120,12 +133,13 @@ def _mixed(masks: Sequence[Scene], held: Sequence[Histogram], given: Legend | No
     return Settled(tuple(read), _total(counts), True, (Finding("warning", "masks-mixed", text),))
 
 
-def _as_numbers(mask: Scene, held: Histogram) -> tuple[Scene, Histogram] | None:
+def _as_numbers(mask: Scene, held: Histogram, given: Legend | None) -> tuple[Scene, Histogram] | None:
     """Return a mask of colours as one of numbers, if it can be, and what it then holds."""
     if not has_colours(mask):
         return mask, held
     if isinstance(mask, GdalScene) and mask.palette:
-        indexed = open_gdal(mask.path, colours=False)
+        opened = replace(open_gdal(mask.path, colours=False), geobox=mask.geobox)  # it may have the image's place
+        indexed = keep_named_nodata(opened, given)
         return indexed, histogram(indexed)
     if all(len(set(unpack_colour(colour))) == 1 for colour in held):
         return select(mask, (0,)), Counter({unpack_colour(colour)[0]: n for colour, n in held.items()})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -16,6 +16,9 @@ from sat2map.scenes import HDF5_SUFFIXES, IMAGE_SUFFIXES, files_below
 IMAGE_WORDS = ("images", "image", "imgs", "img", "satellite", "sat", "rgb", "a", "x")
 MASK_WORDS = ("masks", "mask", "labels", "label", "annotations", "gt", "truth", "targets", "target", "map", "b", "y")
 
+UNSURE_WORDS = ("sat", "rgb", "map", "a", "b", "x", "y")
+"""Those of both that can as well be a part of a name: `tile_a` and `tile_b` may be two images."""
+
 LEGEND_NAMES = ("classes", "legend", "class_dict", "labelmap", "colours", "colors")
 """Stems of files that are taken for a legend."""
 
@@ -23,7 +26,10 @@ Role = Literal["image", "mask"]
 
 _ANY = "|".join(IMAGE_WORDS + MASK_WORDS)
 _FOLDER = re.compile(rf"(?P<part>(?:train|val|test)(?:ing|id|idation)?)?[_\- ]?(?P<word>{_ANY})", re.IGNORECASE)
-_WORD = re.compile(rf"(?:^|(?<=[_\-. ]))(?:{_ANY})(?:[_\-. ]|$)", re.IGNORECASE)
+_SURE = "|".join(word for word in IMAGE_WORDS + MASK_WORDS if word not in UNSURE_WORDS)
+_SURE_WORD, _ANY_WORD = (
+    re.compile(rf"(?:^|(?<=[_\-. ]))(?:{words})(?:[_\-. ]|$)", re.IGNORECASE) for words in (_SURE, _ANY)
+)
 _MASK_STEM = re.compile(r"(?:^|[_\-. ])(?:mask|label|gt)s?(?:[_\-. ]|$)", re.IGNORECASE)
 _GEOJSON = re.compile(rb'"(?:FeatureCollection|Feature|features)"')
 
@@ -83,9 +89,46 @@ def group_of(path: Path) -> str:
     return str(PurePosixPath(*(p for p in parts if p))).strip(".")
 
 
-def key_of(path: Path) -> str:
-    """Return what an image and its mask share of their names: the stem without the words for either."""
-    return _WORD.sub("", path.stem).strip("_-. ").casefold() or path.stem.casefold()
+def partners(images: Mapping[Path, str], masks: Mapping[Path, str]) -> dict[Path, Path]:
+    """Return each image's mask, both given with their groups: of the same name in the same group, else `by_words`."""
+    by_stem = {(group, mask.stem): mask for mask, group in masks.items()}
+    found = {f: by_stem[group, f.stem] for f, group in images.items() if (group, f.stem) in by_stem}
+    return by_words(images, masks, found)
+
+
+def by_words(images: Mapping[Path, str], masks: Mapping[Path, str], found: Mapping[Path, Path]) -> dict[Path, Path]:
+    """Pair what is left over by what remains of the names in a group without the words for images and masks.
+
+    What remains pairs only where it is of one image and one mask. `UNSURE_WORDS` are left out only in groups where
+    nothing else pairs any image.
+
+    Args:
+        images: The images with their groups.
+        masks: The masks with theirs.
+        found: The pairs that are known.
+
+    Returns:
+        Images with their masks, those of `found` among them, in the order of `images`.
+    """
+    paired = dict(found)
+    for words in (_SURE_WORD, _ANY_WORD):
+        settled = {images[f] for f in paired} if words is _ANY_WORD else set()
+        lone_images, lone_masks = _alone(images, words), _alone(masks, words)
+        for key in lone_images.keys() & lone_masks.keys():
+            if key[0] not in settled:
+                paired.setdefault(lone_images[key], lone_masks[key])
+    return {f: paired[f] for f in images if f in paired}
+
+
+def _alone(files: Mapping[Path, str], words: re.Pattern[str]) -> dict[tuple[str, str], Path]:
+    """Return files by group and name without these words, where that is the name of one file only."""
+    keys = {f: (group, _without(words, f.stem.casefold())) for f, group in files.items()}
+    often = Counter(keys.values())
+    return {key: f for f, key in keys.items() if often[key] == 1}
+
+
+def _without(words: re.Pattern[str], stem: str) -> str:
+    return words.sub("", stem).strip("_-. ") or stem
 
 
 def twins(files: Sequence[Path]) -> set[Path]:

@@ -57,7 +57,7 @@ def open_source(path: Path | str, options: ReadOptions | None = None) -> Source:
     legend = read.legend.for_maps()
     counts = np.array(track_map(lambda p: class_counts(p.target, len(legend)), pairs, "Counting classes"))
     findings += [*read.findings, *_absent(legend, counts)]
-    return Source(str(path), layout, read.output, pairs, legend, counts, read.colours, tuple(findings))
+    return Source(str(path), layout, read.output, pairs, legend, counts, read.colours.for_maps(), tuple(findings))
 
 
 def _guess(files: Files, options: ReadOptions) -> str:

@@ -11,16 +11,19 @@ from sat2map.errors import SceneError, SourceError
 from sat2map.options import ReadOptions
 from sat2map.scenes.hdf5 import array_shapes, open_hdf5
 from sat2map.sources.base import Finding, Unread, unpaired, unreadable
-from sat2map.sources.naming import IMAGE_WORDS, MASK_WORDS, Files, group_of, key_of, role_of
+from sat2map.sources.naming import IMAGE_WORDS, MASK_WORDS, Files, group_of, partners, role_of
 
 Shape = tuple[int, ...]
+
+Array = tuple[Path, str | None, Shape]
+"""A file, the name of an array in it (None: the only one), and its shape."""
 
 
 def stacks(files: Files, options: ReadOptions) -> tuple[list[Unread], list[Finding]]:
     """Pair the arrays of each file that holds both, and `image_N.h5` with `mask_N.h5`."""
     pairs: list[Unread] = []
-    images: list[Path] = []
-    masks: dict[tuple[str, str], Path] = {}
+    images: dict[Path, dict[str, Shape]] = {}
+    masks: dict[Path, dict[str, Shape]] = {}
     faults: dict[str, str] = {}
     for file in files.hdf5:
         name = file.relative_to(files.root)
@@ -28,11 +31,9 @@ def stacks(files: Files, options: ReadOptions) -> tuple[list[Unread], list[Findi
             shapes = array_shapes(file)
             keys = _both_keys(shapes, options)
             if keys is not None:
-                pairs += _of_one_file(file, name, shapes, *keys)
-            elif role_of(name) == "mask":
-                masks[group_of(name), key_of(name)] = file
+                pairs += _paired(name, *((file, key, shapes[key]) for key in keys))
             else:
-                images.append(file)
+                (masks if role_of(name) == "mask" else images)[file] = shapes
         except SceneError as error:
             faults[str(file)] = str(error)
     found, findings = _of_two_files(files.root, images, masks, options)
@@ -56,12 +57,15 @@ def _named(by_word: Mapping[str, str], words: tuple[str, ...]) -> str | None:
     return next(iter([*exact, *parts]), None)
 
 
-def _of_one_file(file: Path, name: Path, shapes: Mapping[str, Shape], image_key: str, mask_key: str) -> list[Unread]:
-    stacked = _are_stacks(shapes[image_key], shapes[mask_key])
-    images = open_hdf5(file, image_key, stacked=stacked)
-    masks = open_hdf5(file, mask_key, stacked=stacked)
+def _paired(name: Path, image: Array, mask: Array) -> list[Unread]:
+    """Pair the images of one array with those of another."""
+    stacked = _are_stacks(image[2], mask[2])
+    images, masks = (open_hdf5(file, key, stacked=stacked) for file, key, _ in (image, mask))
     if len(images) != len(masks):
-        raise SourceError(f"{file} has {len(images)} images in {image_key!r}, but {len(masks)} masks in {mask_key!r}.")
+        raise SourceError(
+            f"{image[0]} has {len(images)} images in {images[0].key!r}, "
+            f"but {mask[0]} has {len(masks)} masks in {masks[0].key!r}."
+        )
     names = [f"{name.as_posix()}[{i}]" if stacked else name.as_posix() for i in range(len(images))]
     return [Unread(n, group_of(name), i, m) for n, i, m in zip(names, images, masks, strict=True)]
 
@@ -72,13 +76,15 @@ def _are_stacks(image: Shape, mask: Shape) -> bool:
 
 
 def _of_two_files(
-    root: Path, images: list[Path], masks: Mapping[tuple[str, str], Path], options: ReadOptions
+    root: Path, images: Mapping[Path, dict[str, Shape]], masks: Mapping[Path, dict[str, Shape]], options: ReadOptions
 ) -> tuple[list[Unread], list[Finding]]:
-    partner = {f: masks.get((group_of(f.relative_to(root)), key_of(f))) for f in images}
+    partner = partners(*({f: group_of(f.relative_to(root)) for f in files} for files in (images, masks)))
     pairs = []
     for file, mask in partner.items():
-        if mask is not None:
-            (image,), (truth,) = open_hdf5(file, options.image_key), open_hdf5(mask, options.mask_key)
-            name = file.relative_to(root)
-            pairs.append(Unread(name.as_posix(), group_of(name), image, truth))
-    return pairs, unpaired([f for f in images if partner[f] is None], set(masks.values()) - set(partner.values()))
+        arrays = _array(file, images[file], options.image_key), _array(mask, masks[mask], options.mask_key)
+        pairs += _paired(file.relative_to(root), *arrays)
+    return pairs, unpaired(set(images) - set(partner), set(masks) - set(partner.values()))
+
+
+def _array(file: Path, shapes: Mapping[str, Shape], key: str | None) -> Array:
+    return file, key, shapes.get(key or next(iter(shapes), ""), ())  # one that is missing is told when it is opened
