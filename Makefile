@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What `make bench` trains on.
 SOURCE ?= demo/scene
 BIN := .venv/bin
-# Two test processes share the processors, so each keeps to one thread.
+# Two test processes share the processors, so each keeps to one thread; a file stays in one, with what it sets up.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: install demo test check bench clean
@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/sat2map demo demo
 
 test: install
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -q
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 check: install
 	$(BIN)/ruff check .

@@ -291,6 +291,30 @@ def test_a_sample_of_the_transitions_gives_areas_with_errors(tmp_path):
     assert written["transitions"][2]["estimate"]["interval"] == pytest.approx(list(town.area.interval))
 
 
+def test_numbers_of_both_dates_are_read_alike(tmp_path):
+    """A column of numbers with gaps is one of floats: its 2.0 is the class 2."""
+    paths = two_dates(tmp_path)
+    one, other = (write_map(tmp_path / f"numbers_{p.name}", pixels_of(p), ("1", "2", "3")) for p in paths)
+    change(one, other, tmp_path / "out")
+    points = sample(tmp_path / "out" / "transitions.tif", 100, tmp_path / "points.gpkg")
+    frame = gpd.read_file(label(points, one, other, columns=True))
+    for column in ("Before", "after"):
+        frame[column] = frame[column].str.lower().map({name.lower(): i for i, name in enumerate(NAMES, 1)})
+    frame.loc[3, "after"] = np.nan
+    frame.to_file(tmp_path / "numbers.gpkg")
+    found = change(one, other, tmp_path / "out", reference=tmp_path / "numbers.gpkg", overwrite=True).reference
+    assert {c.name for c in found.areas.classes} == {"1", "2", "2 to 1", "2 to 3"}
+    assert (found.unlabelled, found.areas.overall.value) == (1, 1)
+
+
+SITE = 'LOCAL_CS["site",UNIT["metre",1]]'
+
+
+def test_maps_of_a_site_that_is_not_tied_to_the_earth_are_compared_in_pixels(tmp_path):
+    found = change(*two_dates(tmp_path, crs=SITE), tmp_path / "out")
+    assert found.unit == "pixels" and found.areas.tolist() == found.pixels.tolist()
+
+
 def text_of(found) -> str:
     parts = list(shown(found))
     cells = (str(cell) for part in parts if isinstance(part, Table) for column in part.columns for cell in column.cells)

@@ -376,7 +376,7 @@ def test_the_folder_is_checked_first(tmp_path):
     (tmp_path / "file").write_text("dear")
     with pytest.raises(OutputError, match=r"is a file. Name a folder"):
         evaluate("no source", tmp_path / "file", model="no model", overwrite=True)
-    with pytest.raises(OutputError, match="cannot be written to"):
+    with pytest.raises(OutputError, match=r"is a file. Name a folder"):
         evaluate("no source", tmp_path / "file" / "report", model="no model")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from sat2map.files import record, whole_file, whole_folder, write_json
+from sat2map.errors import OutputError, SceneError
+from sat2map.files import check_folder, record, whole_file, whole_folder, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -54,7 +56,7 @@ def test_files_appear_together_in_a_folder(tmp_path):
     with whole_folder(path) as part:
         (part / "a.txt").write_text("a")
         (part / "b.txt").write_text("b")
-        assert not path.exists()
+        assert names(path) == [part.name] and part.name.startswith(".")  # its parent may be another disk, or not ours
     assert names(path) == ["a.txt", "b.txt"]
     assert names(path.parent) == ["report"]
 
@@ -74,6 +76,50 @@ def test_an_exception_leaves_no_folder(tmp_path):
         (part / "a.txt").write_text("a")
         raise KeyError
     assert names(tmp_path) == []
+
+
+def test_an_exception_leaves_a_folder_as_it_was(tmp_path):
+    for name in ("a.txt", "old.txt"):
+        (tmp_path / name).write_text("old")
+    with pytest.raises(KeyError), whole_folder(tmp_path, stale=["old.txt"]) as part:
+        (part / "a.txt").write_text("new")
+        raise KeyError
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"a.txt": "old", "old.txt": "old"}
+
+
+def test_what_is_not_written_anew_goes(tmp_path):
+    for name in ("a.txt", "old.txt", "notes.txt"):
+        (tmp_path / name).write_text("old")
+    with whole_folder(tmp_path, stale=["a.txt", "old.txt", "never.txt"]) as part:
+        (part / "a.txt").write_text("new")
+        assert (tmp_path / "old.txt").exists()
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"a.txt": "new", "notes.txt": "old"}
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    told = r"report cannot be written to: .*Choose another folder"
+    with pytest.raises(OutputError, match=told), whole_folder(tmp_path / "file" / "report"):
+        pass
+    with pytest.raises(OutputError, match="No space left on device"), whole_folder(tmp_path / "report"):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(SceneError, match="is damaged"), whole_folder(tmp_path / "report"):
+        raise SceneError("a.tif is damaged")
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_is_tried_before_the_work(tmp_path, monkeypatch):
+    words = {"marks": ["a.txt"], "overwrite": False}
+    assert check_folder(tmp_path / "new" / "report", "a report", **words) == tmp_path / "new" / "report"
+    assert names(tmp_path) == []
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(OutputError, match="holds a report already"):
+        check_folder(tmp_path, "a report", **words)
+    with pytest.raises(OutputError, match=r"a.txt is a file. Name a folder for a report"):
+        check_folder(tmp_path / "a.txt" / "report", "a report", **words)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.F_OK and path == tmp_path)
+    with pytest.raises(OutputError, match=r"report cannot be written to: no permission to write"):
+        check_folder(tmp_path / "report", "a report", **words)
 
 
 def test_lists_of_json_become_tuples():

@@ -12,9 +12,11 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from sat2map.fabricate import fabricate_scene
-from sat2map.leaks import Ground, draw_leaks, find_leaks, leak_findings
+from sat2map.leaks import Ground, draw_leaks, find_leaks, leak_findings, registration
 from sat2map.leaks.base import carried, outline, share_of_smaller
-from sat2map.leaks.looking import features
+from sat2map.leaks.candidates import root_sift
+from sat2map.leaks.drawing import NAME, _caption
+from sat2map.leaks.looking import Features, features
 from sat2map.raster import window_geobox
 from sat2map.scenes import open_scene
 from sat2map.scenes.array import array_scene
@@ -218,6 +220,49 @@ def test_features_of_a_mirrored_picture_are_mirrored_features(town):
     distance = np.linalg.norm(mirrored.descriptors.astype(float) - flipped.descriptors[nearest], axis=1)
     assert same.sum() > 40
     assert np.median(distance[same]) < 100  # of descriptors of length 512
+
+
+def plainly_agreeing(first: Features, second: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Return what agrees, with all couples of features at once."""
+    products = root_sift(first.descriptors) @ root_sift(second.descriptors).T
+    nearest, back = products.argmax(axis=1), products.argmax(axis=0)
+    one = np.flatnonzero(back[nearest] == np.arange(len(first)))
+    other = nearest[one]
+    turns = np.exp(1j * (first.angles[one] - second.angles[other]).astype(float))
+    octaves = np.log2(first.sizes[one] / second.sizes[other])
+    alike = (np.abs(np.angle(turns[:, None] / turns)) < np.pi / 12) & (np.abs(octaves[:, None] - octaves) < 0.5)
+    best = alike[alike.sum(axis=1).argmax()]
+    return one[best], other[best]
+
+
+@pytest.mark.parametrize("cells", [100, 5000, registration.CELLS])
+@pytest.mark.parametrize("turn", ["shifted", "turned by 17", "coarser"])
+def test_features_are_matched_block_by_block_as_at_once(town, turn, cells, monkeypatch):
+    first, second = features(ground("a", town)), features(ground("b", laid_on(town, TURNS[turn])))
+    expected = plainly_agreeing(first, second)
+    assert len(expected[0]) > 20
+    largest, blocks = [], registration._blocks
+    monkeypatch.setattr(registration, "CELLS", cells)
+    monkeypatch.setattr(registration, "_blocks", lambda n, m: largest.append((n, m)) or blocks(n, m))
+    np.testing.assert_array_equal(registration._agreeing(first, second), expected)
+    for rows, columns in largest:
+        sizes = [len(range(rows)[part]) for part in blocks(rows, columns)]
+        assert sum(sizes) == rows and max(sizes) * columns <= max(cells, columns)
+
+
+def test_of_many_couples_those_around_a_few_are_counted(monkeypatch):
+    monkeypatch.setattr(registration, "CENTRES", 40)
+    rng = np.random.default_rng(0)
+    turns, octaves = rng.uniform(-6, 6, 3000), rng.uniform(-3, 3, 3000)
+    turns[1000:2000], octaves[1000:2000] = rng.normal(1, 0.02, 1000), rng.normal(-1, 0.05, 1000)
+    best = registration._most_alike(turns, octaves)
+    assert best[1000:2000].all() and best.sum() < 1200
+
+
+def test_long_names_keep_their_ends(town):
+    named = replace(ground("test", town), name="a/very/long/path/without/any/space/images/tile_0042.tif")
+    assert _caption(named).endswith("/images/tile_0042.tif") and len(_caption(named)) == len("test: ") + NAME
+    assert _caption(ground("test", town)) == "test: picture of test"
 
 
 def test_shapes_are_carried_as_affines_say():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
@@ -37,12 +40,39 @@ def test_int8_is_kept_and_maps_nearly_alike(tmp_path, run):
     assert "FakeQuantize" in graph
 
 
-def test_what_draws_another_map_is_not_kept(run, monkeypatch):
-    before = (run / "model" / "model.json").read_bytes()
+def left_over(run: Path, agreement: float | None) -> list[Path]:
+    """Write the files of a graph in int8 of an earlier time, and return them."""
+    model = replace(load_model(run), int8_agreement=agreement)
+    files = [model.int8_graph, model.int8_graph.with_suffix(".bin")]
+    for file in files:
+        file.write_text("older")
+    model.save()
+    return files
+
+
+def test_what_draws_another_map_is_not_kept(tmp_path, run, monkeypatch):
+    """Nor is a graph of an export before."""
+    older = left_over(run, 0.999)
     monkeypatch.setattr(quantization, "LEAST_AGREEMENT", 1.01)
     made = sat2map.export(run)
     assert not made.kept and made.agreement <= 1
+    assert load_model(run).int8_agreement is None and not any(file.exists() for file in older)
+    before = (run / "model" / "model.json").read_bytes()
+    sat2map.export(run)
     assert (run / "model" / "model.json").read_bytes() == before
+
+
+def test_a_graph_that_was_never_judged_is_not_taken(tmp_path, run):
+    left_over(run, None)
+    scene = synthetic.geotiff(tmp_path / "scene.tif", synthetic.landscape(5, 64))
+    with pytest.raises(ModelError, match="has no int8 graph"):
+        sat2map.predict(scene, tmp_path / "map.tif", model=run, precision="int8")
+
+
+def test_a_run_that_goes_on_has_no_int8_graph_of_its_older_weights(run, rgb_folder):
+    older = left_over(run, 0.999)
+    sat2map.train(rgb_folder, run, epochs=7, resume=True)
+    assert load_model(run).int8_agreement is None and not any(file.exists() for file in older)
 
 
 def test_a_model_without_its_run_cannot_be_calibrated(run):

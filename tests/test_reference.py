@@ -124,6 +124,14 @@ def test_pixels_in_degrees_and_in_web_mercator_are_measured_on_the_ground(tmp_pa
     assert row_areas(open_class_map(mercator))[0] == pytest.approx(on_ground, rel=0.012)
 
 
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_a_map_of_a_site_that_is_not_tied_to_the_earth_has_areas_in_pixels(tmp_path):
+    map = write_map(tmp_path / "map.tif", stripes(), crs='LOCAL_CS["site",UNIT["metre",1]]')
+    label(sample(map, 60, tmp_path / "points.gpkg"), stripes())
+    for found in (area(map, reference=tmp_path / "points.gpkg"), area(map, report=write_places(tmp_path / "report"))):
+        assert found.unit == "pixels" and found.areas.classes[0].mapped == (stripes() == 0).sum()
+
+
 @given(st.dictionaries(st.integers(0, 9), st.integers(2, 10_000), min_size=1), st.integers(20, 500))
 def test_points_are_shared_between_equal_and_proportional(held, count):
     shared = allocate(held, count)

@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from sat2map import tables
 from sat2map.areas import Areas, ClassArea, Estimate
+from sat2map.cli.app import show
 from sat2map.errors import OutputError
 from sat2map.fidelity import Metric
 from sat2map.legend import Legend, legend_of
 from sat2map.metrics import confusion, scores_of
 from sat2map.pictures import class_picture, curves
+from sat2map.reference import AreaReport
 from sat2map.reports import (
     Example,
     Figure,
@@ -357,3 +360,12 @@ def test_every_score_lies_on_its_axis(scores: list[float]) -> None:
     (axis,) = axes([Rival(str(i), {"x": score}) for i, score in enumerate(scores)])
     assert axis.low < axis.high
     assert all(-0.01 <= mark.at <= 100.01 for mark in axis.marks)
+
+
+@pytest.mark.parametrize("name", ["Biomass [t/ha]", "[/x]", "[bold]road", "a :smile: b"])
+def test_names_of_classes_are_printed_as_they_are(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "200")
+    size = Estimate(1.0, 0.1)
+    areas = Areas((ClassArea(name, 1.0, size, size, None, 4),), size)
+    show(tables.areas(AreaReport(areas, "ha", 4)))
+    assert name in capsys.readouterr().out

@@ -7,11 +7,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sat2map.errors import OutputError
+from sat2map.errors import OutputError, UserError
 
 Record = TypeVar("Record")
 
@@ -66,29 +66,47 @@ def check_folder(path: Path | str, what: str, *, marks: Sequence[str], overwrite
         OutputError: It is refused.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file. Name a folder for {what}.")
+    there = next(p for p in (path, *path.absolute().parents) if os.access(p, os.F_OK))
+    if not there.is_dir():
+        raise OutputError(f"{there} is a file. Name a folder for {what}.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written to: no permission to write. Choose another folder.")
     if any((path / mark).exists() for mark in marks) and not overwrite:
         raise OutputError(f"{path} holds {what} already. Name another folder, or replace it with --overwrite.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written to: {error.strerror}. Choose another folder.") from None
     return path
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a hidden folder to write to; its files move into the folder `path` when the block ends, and only then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+def whole_folder(path: Path, *, stale: Sequence[str] = ()) -> Iterator[Path]:
+    """Give a hidden folder to write to; its files move into the folder `path` when the block ends, and only then.
+
+    The hidden folder lies in `path`, which may be on another disk than its parent, or in one that is not ours.
+
+    Args:
+        path: The folder. If the block fails, it is as it was, or not there.
+        stale: Files that `path` may hold from before; those that were not written anew go, last of all.
+
+    Raises:
+        OutputError: It cannot be written to.
+    """
+    made = not path.exists()
     try:
-        yield part
-        path.mkdir(exist_ok=True)
-        for item in part.iterdir():
-            item.replace(path / item.name)
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part.", dir=path, ignore_cleanup_errors=True) as part:
+            yield Path(part)
+            written = list(Path(part).iterdir())
+            for file in written:
+                file.replace(path / file.name)
+            for name in set(stale) - {file.name for file in written}:
+                (path / name).unlink(missing_ok=True)
+    except UserError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written to: {error}. Choose another folder.") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if made:
+            with suppress(OSError):  # it is kept unless it is empty
+                path.rmdir()
 
 
 @contextmanager

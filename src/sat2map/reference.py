@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile
@@ -16,7 +16,6 @@ from zipfile import BadZipFile
 import geopandas as gpd
 import numpy as np
 import pyogrio
-import pyproj
 from affine import Affine
 
 from sat2map.areas import FEWEST, PLACES, SQUARE_METRES, Areas, estimate_areas, estimate_areas_from_places
@@ -24,13 +23,11 @@ from sat2map.errors import BadOption, SourceError
 from sat2map.files import whole_file
 from sat2map.labels import read_shapes
 from sat2map.polygons.reading import ClassMap, open_class_map
+from sat2map.raster import pixel_areas
 from sat2map.sinks import check_destination
 
 ROWS = 1024
 """Rows of a map that are read at a time."""
-
-DISTORTED = 0.01
-"""A projection that shows areas by more than this share too large or small is not measured in."""
 
 POINT_FILES = (".gpkg", ".geojson", ".fgb")
 """What reference points are written to."""
@@ -98,7 +95,7 @@ def area(
             small, or lacks a class of the map.
     """
     if reference is not None and report is None:
-        return _area_by_points(open_class_map(map), reference, column)
+        return _area_by_points(open_on_earth(map), reference, column)
     if reference is not None or report is None:
         raise BadOption(
             f"{'Neither' if report is None else 'Both'} --reference {'nor' if report is None else 'and'} --report "
@@ -106,7 +103,18 @@ def area(
         )
     if column is not None:
         raise BadOption(f"--column {column} is a column of reference points, but a report came. Leave it out.")
-    return _area_by_places(open_class_map(map), Path(report))
+    return _area_by_places(open_on_earth(map), Path(report))
+
+
+def open_on_earth(map: Path | str) -> ClassMap:
+    """Open a class map to be measured: a CRS that is not tied to the earth, as of a building site, counts as none.
+
+    Raises:
+        SceneError: The file cannot be read, or is no class map.
+    """
+    opened = open_class_map(map)
+    local = opened.crs is not None and opened.crs.geodetic_crs is None
+    return replace(opened, crs=None) if local else opened
 
 
 def _area_by_points(opened: ClassMap, reference: Path | str, column: str | None) -> AreaReport:
@@ -272,25 +280,7 @@ def row_areas(opened: ClassMap) -> np.ndarray:
     height = opened.shape[0]
     if opened.crs is None:
         return np.ones(height)
-    if not opened.crs.is_geographic:
-        factor = opened.crs.axis_info[0].unit_conversion_factor
-        planar = abs(opened.affine.determinant) * factor**2 / SQUARE_METRES
-        if abs(planar / _on_ellipsoid(opened, np.array([height // 2]))[0] - 1) < DISTORTED:
-            return np.full(height, planar)
-    return _on_ellipsoid(opened, np.arange(height))
-
-
-def _on_ellipsoid(opened: ClassMap, rows: np.ndarray) -> np.ndarray:
-    """Return the hectares of a pixel in the middle of each of these rows."""
-    assert opened.crs is not None
-    degrees = pyproj.Transformer.from_crs(opened.crs, opened.crs.geodetic_crs, always_xy=True)
-    geod = opened.crs.get_geod() or pyproj.Geod(ellps="WGS84")
-    col = opened.shape[1] // 2
-    corners = [(col, rows), (col + 1, rows), (col + 1, rows + 1), (col, rows + 1)]
-    places = [degrees.transform(*_moved(opened.affine, np.full(len(rows), x), y)) for x, y in corners]
-    longitudes, latitudes = (np.stack(axis, axis=1) for axis in zip(*places, strict=True))
-    areas = [geod.polygon_area_perimeter(x, y)[0] for x, y in zip(longitudes, latitudes, strict=True)]
-    return np.abs(areas) / SQUARE_METRES
+    return pixel_areas(opened.affine, opened.crs, opened.shape, np.arange(height)) / SQUARE_METRES
 
 
 def sample(map: Path | str, count: int, points: Path | str, *, seed: int = 0, overwrite: bool = False) -> Path:

@@ -68,7 +68,7 @@ def change(
     counts = count_changes(both)
     transitions = transitions_of(counts, known_colours(before, after), rare)
     found = Change(folder, counts.names, counts.pixels, counts.areas, counts.unit, counts.left_out, transitions.listed)
-    with whole_folder(folder) as part:
+    with whole_folder(folder, stale=(POLYGONS,)) as part:
         seen = _write_map(part / MAP, both, counts, transitions)
         if transitions.changed:
             polygonize(part / MAP, part / POLYGONS, classes=transitions.changed, min_area=min_area)
@@ -76,7 +76,6 @@ def change(
             found = replace(found, reference=areas_with_errors(part / MAP, reference, column))
         draw_change(seen, found, transitions, part / PICTURE)
         write_json(part / FACTS, found.to_json())
-        (folder / POLYGONS).unlink(missing_ok=True)  # an earlier change may have had what this one lacks
     return found
 
 

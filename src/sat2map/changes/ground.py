@@ -12,10 +12,10 @@ import pyproj
 from odc.geo.geobox import GeoBox
 
 from sat2map.errors import SourceError
-from sat2map.polygons.reading import ClassMap, open_class_map
+from sat2map.polygons.reading import ClassMap
 from sat2map.progress import track
 from sat2map.raster import ground_size, is_georeferenced, pixel_size
-from sat2map.reference import row_areas
+from sat2map.reference import open_on_earth, row_areas
 from sat2map.scenes import Scene, unplaced, warp
 from sat2map.scenes.gdal import open_gdal
 from sat2map.tiling import Window, grid, whole
@@ -104,7 +104,7 @@ def open_both(before: Path | str, after: Path | str) -> Both:
     """
     if Path(before).exists() and Path(after).exists() and Path(before).samefile(after):
         raise SourceError(f"{before} and {after} are the same file. Name the maps of two dates.")
-    maps = open_class_map(before), open_class_map(after)
+    maps = open_on_earth(before), open_on_earth(after)
     one, other = (open_gdal(path, colours=False) for path in (before, after))
     _check_places(one, other)
     if not is_georeferenced(one.geobox) or not is_georeferenced(other.geobox):

@@ -29,8 +29,9 @@ def areas_with_errors(transitions: Path, reference: Path | str, column: str | No
     dates = _columns_of_dates(reference) if column is None else ()
     if not dates:
         return area(transitions, reference=reference, column=column)
-    shapes = read_shapes(reference, dates[0])
-    before, after = (shapes.frame[name].fillna("").astype(str).str.strip() for name in dates)
+    earlier, later = (read_shapes(reference, name).frame for name in dates)
+    before = earlier[dates[0]]
+    after = later[dates[1]].reindex(before.index, fill_value="")
     known = {name.casefold(): name for name in reversed([*before, *after])}
     labels = [
         transition_name(known[one.casefold()], known[other.casefold()]) if one and other else ""
@@ -38,7 +39,7 @@ def areas_with_errors(transitions: Path, reference: Path | str, column: str | No
     ]
     with tempfile.TemporaryDirectory() as folder:
         points = Path(folder) / "points.gpkg"
-        pyogrio.write_dataframe(shapes.frame[[shapes.frame.geometry.name]].assign(**{"class": labels}), points)
+        pyogrio.write_dataframe(earlier[[earlier.geometry.name]].assign(**{"class": labels}), points)
         return area(transitions, reference=points, column="class")
 
 

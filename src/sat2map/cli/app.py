@@ -46,10 +46,10 @@ Evaluating = Annotated[EvaluateOptions, _flat("Evaluation")]
 
 
 def console() -> Console:
-    """Return what tables are printed on."""
+    """Return what tables are printed on, each text as it is: names of classes may hold brackets and colons."""
     from rich.console import Console
 
-    return Console()
+    return Console(markup=False, emoji=False)
 
 
 def say(text: str) -> None:

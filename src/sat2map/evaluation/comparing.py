@@ -71,5 +71,8 @@ def _names(figures: Figures) -> dict[str, str]:
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Return names that differ: those that come again get a number."""
-    return [name if names.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(names, 1)]
+    """Return names that differ: those that come more than once get their place in the list as a number."""
+    numbered = list(names)
+    while len(set(numbered)) < len(numbered):
+        numbered = [n if numbered.count(n) == 1 else f"{n}-{i}" for i, n in enumerate(numbered, 1)]
+    return numbered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,23 +46,22 @@ class ClassCounts:
     @property
     def matrix(self) -> np.ndarray:
         """The summed confusion matrix `(K, K)`: rows are the truth."""
-        return self._sums()[0]
+        return self._sums(self._places.values())[0]
 
     @property
     def scores(self) -> Scores:
         """The scores of all places."""
-        return self._scores(*self._sums())
+        return self._scores(*self._sums(self._places.values()))
 
     @property
     def by_picture(self) -> Mapping[str, Scores]:
         """The scores of each picture."""
-        return {name: self._scores(*self._sums(name)) for name in dict.fromkeys(name for name, _ in self._places)}
+        return {name: self._scores(*self._sums(places)) for name, places in self._by_picture().items()}
 
     @property
     def pixels(self) -> Mapping[str, int]:
         """How many pixels of each picture were scored."""
-        names = dict.fromkeys(name for name, _ in self._places)
-        return {name: int(self._sums(name)[0].sum()) for name in names}
+        return {name: sum(int(m.sum()) for m, *_ in places) for name, places in self._by_picture().items()}
 
     def add(self, picture: str, block: Window, truth: np.ndarray, mapped: np.ndarray) -> None:
         """Count a block of ids `(H, W)`, `IGNORED` where nothing is known."""
@@ -97,11 +96,16 @@ class ClassCounts:
     def _arrays(self) -> list[np.ndarray]:
         return [np.stack(arrays) for arrays in zip(*self._places.values(), strict=True)]
 
-    def _sums(self, picture: str | None = None) -> list[np.ndarray]:
+    def _by_picture(self) -> dict[str, list[list[np.ndarray]]]:
+        found: dict[str, list[list[np.ndarray]]] = {}
+        for (name, _), counts in self._places.items():
+            found.setdefault(name, []).append(counts)
+        return found
+
+    def _sums(self, places: Iterable[list[np.ndarray]]) -> list[np.ndarray]:
         size = len(self.legend)
         nothing = [np.zeros((size, width), np.int64) for width in (size, BOUNDARY_COUNTS, OBJECT_COUNTS)]
-        chosen = [counts for (name, _), counts in self._places.items() if picture in (None, name)]
-        return [sum(arrays, start) for arrays, start in zip(zip(*chosen, strict=True), nothing, strict=True)] or nothing
+        return [sum(arrays, start) for start, *arrays in zip(nothing, *places, strict=True)]
 
 
 class PictureCounts:

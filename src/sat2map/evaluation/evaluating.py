@@ -14,11 +14,11 @@ from sat2map.errors import BadOption, ModelError, SourceError
 from sat2map.evaluation.comparing import compare, unique
 from sat2map.evaluation.counting import PLACE
 from sat2map.evaluation.describing import describe
-from sat2map.evaluation.leaking import Searched, check_leaks, find_seen
+from sat2map.evaluation.leaking import Searched, check_leaks, find_seen, read_as_trained
 from sat2map.evaluation.tallies import ClassTally, PictureTally, Tally
-from sat2map.evaluation.telling import Told, overview_of, tell, write_pictures, write_rivals
+from sat2map.evaluation.telling import Told, findings_of, overview_of, tell, write_pictures, write_rivals
 from sat2map.fidelity import Metric
-from sat2map.files import check_folder, record, whole_folder, write_json
+from sat2map.files import check_folder, whole_folder, write_json
 from sat2map.leaks import Leak
 from sat2map.legend import IGNORED, Legend
 from sat2map.mapmodel import MapModel, load_model
@@ -42,8 +42,9 @@ BLOCK = 2048
 REPORTS = ("metrics.json", "comparison.json")
 """One of these is in each report."""
 
-STALE = ("best.png", "worst.png", "confusion.png", "leaks.png", "places.npz", "reliability.png", "coverage.png")
-"""What an older report may have had and this one lacks."""
+PICTURES = ("best.png", "worst.png", "confusion.png", "leaks.png", "reliability.png", "coverage.png")
+FILES = (*REPORTS, *PICTURES, "report.html", "comparison.html", "MODEL_CARD.md", "places.npz")
+"""What a report of any kind may have; what an older one had and a new one lacks goes."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Evaluation:
     Args:
         scores: Of classes, over all of the ground; None for pictures whose colours have no legend. Of the first model.
         report: The page; of several models, the one that compares them.
-        findings: What has to be known with it.
+        findings: What has to be known with it; of several models, after the names of those it is true of.
         metrics: How like their truth pictures are; empty for classes.
         intervals: The 95 % intervals of scores and metrics, by name; empty if there are too few places.
         rivals: The models side by side, if there are several.
@@ -117,17 +118,16 @@ def evaluate(
     models = [model] if isinstance(model, (str, Path)) else list(model)
     if not models:
         raise BadOption("There is no model to score. Name a run with --model.")
+    names = unique([Path(path).resolve().name for path in models])
+    for name in names if len(names) > 1 else []:
+        check_folder(folder / name, "a report", marks=REPORTS, overwrite=overwrite)
     searched: Searched = {}
     ready = [_prepare(source, path, options, searched) for path in models]  # all are checked before one is scored
-    told = [_score(one, report, options) for one in ready]
+    told = {name: _score(one, report, options) for name, one in zip(names, ready, strict=True)}
     if len(told) == 1:
-        return _write(folder, told[0])
-    names = unique([Path(path).resolve().name for path in models])
-    rivals = compare(dict(zip(names, (one.tally for one in told), strict=True)))
-    evaluations = [_write(folder / name, one) for name, one in zip(names, told, strict=True)]
+        return _write(folder, told[names[0]])
     named = [word for path in models for word in ("--model", path)]
-    page = write_rivals(folder, told[0], rivals, command("evaluate", (source, report, *named), options))
-    return replace(evaluations[0], report=page, rivals=tuple(rivals))
+    return _write_all(folder, told, command("evaluate", (source, report, *named), options))
 
 
 def _prepare(source: Path | str, path: Path | str, options: EvaluateOptions, searched: Searched) -> Ready:
@@ -136,10 +136,10 @@ def _prepare(source: Path | str, path: Path | str, options: EvaluateOptions, sea
     reading = _reading(model, source, options)
     opened = open_source(source, reading)
     areas = _areas(model, opened, options.split)
-    leaks = find_seen(model, opened, areas, reading, options.split, searched)
+    leaks, not_known = find_seen(model, opened, areas, reading, options.split, searched)
     seen = check_leaks(model, leaks, options)
     tally, findings = _tally(model, opened, options)
-    return Ready(path, model, opened, areas, leaks, tally, (*opened.findings, *findings, *seen))
+    return Ready(path, model, opened, areas, leaks, tally, (*opened.findings, *findings, *not_known, *seen))
 
 
 def _score(ready: Ready, report: Path | str, options: EvaluateOptions) -> Told:
@@ -165,23 +165,29 @@ def _score(ready: Ready, report: Path | str, options: EvaluateOptions) -> Told:
 def _write(folder: Path, told: Told) -> Evaluation:
     """Write the report of one model."""
     tally = told.tally
-    with whole_folder(folder) as part:
+    with whole_folder(folder, stale=FILES) as part:
         write_json(part / "metrics.json", {**tally.to_json(), **_facts(told)})
-        if tally.counts:
+        if tally.counts and tally.counts.spots:
             tally.counts.save(part / "places.npz")
         write_pictures(part, told)
-        for stale in STALE:
-            (folder / stale).unlink(missing_ok=True)
         page = tell(told, part)
         write_report(part, page)
         write_model_card(part, describe(told, page))
     return Evaluation(tally.scores, folder / "report.html", told.findings, tuple(tally.metrics), page.intervals)
 
 
+def _write_all(folder: Path, told: Mapping[str, Told], repeated: str) -> Evaluation:
+    """Write the reports of several models, and what compares them."""
+    rivals = compare({name: one.tally for name, one in told.items()})
+    first, *_ = [_write(folder / name, one) for name, one in told.items()]
+    with whole_folder(folder, stale=FILES) as part:
+        page = write_rivals(part, told, rivals, repeated)
+    return replace(first, report=folder / page.name, findings=findings_of(told), rivals=tuple(rivals))
+
+
 def _reading(model: MapModel, source: Path | str, options: EvaluateOptions) -> ReadOptions:
     """Read as in training, but for the words that are given; another source brings its own labels and legend."""
-    told = model.provenance["options"]  # of an older version, which may lack newer words
-    trained = record(ReadOptions, {f.name: told[f.name] for f in fields(ReadOptions) if f.name in told})
+    trained = read_as_trained(model)
     if Path(model.provenance["source"]).resolve() != Path(source).resolve():
         names = ("ignore", "line_width", "rest", "resolution", "resize", "output")
         trained = ReadOptions(**{name: getattr(trained, name) for name in names})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
-from sat2map.errors import SourceError
+from sat2map.errors import SourceError, UserError
+from sat2map.files import record
 from sat2map.leaks import Ground, Leak, find_leaks, leak_findings
 from sat2map.mapmodel import MapModel
 from sat2map.options import EvaluateOptions, ReadOptions
@@ -18,32 +20,48 @@ Searched = dict[Hashable, tuple[Leak, ...]]
 """What searches found, by what they compared: models with one split share a search."""
 
 
+def read_as_trained(model: MapModel) -> ReadOptions:
+    """Return how the imagery that a model was trained on was read."""
+    told = model.provenance["options"]  # of an older version, which may lack newer words
+    return record(ReadOptions, {f.name: told[f.name] for f in fields(ReadOptions) if f.name in told})
+
+
 def find_seen(
     model: MapModel, source: Source, areas: Sequence[Area], reading: ReadOptions, part: str, searched: Searched
-) -> tuple[Leak, ...]:
-    """Return where areas that are scored show ground that a model has learnt from, as far as that is still there.
+) -> tuple[tuple[Leak, ...], list[Finding]]:
+    """Return where areas that are scored show ground that a model has learnt from, and a note if that cannot be known.
 
     Args:
         model: The model, in its run's folder.
         source: The imagery that is scored.
         areas: Which of it.
-        reading: How imagery is read.
+        reading: How that imagery is read.
         part: The part of the split that these areas are; `all` for what is none.
         searched: Looked up first, and added to.
     """
     run, trained_on = RunFolder(model.folder.parent), Path(model.provenance["source"])
-    if part == "train" or model.provenance["split"] == "random" or not (run.split.exists() and trained_on.exists()):
-        return ()
+    if part == "train" or model.provenance["split"] == "random" or not run.split.exists():
+        return (), []
     same = trained_on.resolve() == Path(source.path).resolve()
     if same and (part == "all" or _known_clean(run)):
-        return ()
-    learnt = _grounds("learnt", source if same else open_source(trained_on, reading), read_split(run.split), part)
+        return (), []
+    trained = read_as_trained(model)
+    try:
+        learnt_from = source if same else open_source(trained_on, trained)
+    except UserError as error:
+        return (), [_not_known(error)]
     pairs = {pair.name: pair for pair in source.pairs}
-    grounds = [*learnt, *(Ground(a.pair, "scored", pairs[a.pair].image, a.window) for a in areas)]
-    compared = reading, trained_on, tuple((g.part, g.name, g.window) for g in grounds)
+    scored = [Ground(area.pair, "scored", pairs[area.pair].image, area.window) for area in areas]
+    grounds = [*_grounds("learnt", learnt_from, read_split(run.split), part), *scored]
+    compared = reading, trained, trained_on, tuple((g.part, g.name, g.window) for g in grounds)
     if compared not in searched:
         searched[compared] = find_leaks(grounds)
-    return searched[compared]
+    return searched[compared], []
+
+
+def _not_known(error: UserError) -> Finding:
+    text = f"Whether the model has seen this ground is not known, for what it was trained on cannot be read: {error}"
+    return Finding("note", "leaks-not-known", text)
 
 
 def _known_clean(run: RunFolder) -> bool:

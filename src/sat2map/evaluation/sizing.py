@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sat2map.areas import SQUARE_METRES, Areas, estimate_areas_from_places
-from sat2map.domain import crs_family
 from sat2map.errors import BadOption
 from sat2map.evaluation.tallies import Tally
-from sat2map.raster import ground_size
+from sat2map.raster import keeps_areas, pixel_areas
+from sat2map.scenes import Scene
 from sat2map.sources import Source
 
-ALIKE = 1.01
-"""Pixels whose sides differ by less than this factor are of one size."""
+ALIKE = 1.02
+"""Pixels whose areas differ by less than this factor are of one size."""
 
 NOTE = (
     "Of the ground that was scored. The area is what is there; ± tells how much it would differ on other ground like "
@@ -34,8 +36,16 @@ def ground_areas(tally: Tally, source: Source) -> tuple[Areas | None, str]:
 
 def _hectares(tally: Tally, source: Source) -> float | None:
     """Return the area of a pixel; None if pictures differ, or their maps do not keep areas."""
-    grids = [pair.image.geobox for pair in source.pairs if pair.name in tally.scenes]
-    sides = [ground_size(grid) or 0.0 for grid in grids]
-    if any(crs_family(grid) != "projected in metres" for grid in grids) or max(sides) > ALIKE * min(sides):
+    scored = tally.scenes
+    sizes = [_planar(pair.image) for pair in source.pairs if pair.name in scored]
+    known = [size for size in sizes if size is not None]
+    return known[0] if len(known) == len(sizes) and max(known) <= ALIKE * min(known) else None
+
+
+def _planar(image: Scene) -> float | None:
+    """Return the area of a pixel in hectares; None if the map does not keep areas, or tells nothing of them."""
+    affine, crs, shape = image.geobox.affine, image.geobox.crs, image.shape
+    if crs is None or crs.proj.geodetic_crs is None or not keeps_areas(affine, crs.proj, shape):
         return None
-    return sides[0] ** 2 / SQUARE_METRES
+    (area,) = pixel_areas(affine, crs.proj, shape, np.array([shape[0] // 2]))
+    return float(area) / SQUARE_METRES

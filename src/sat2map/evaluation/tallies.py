@@ -208,10 +208,7 @@ class ClassTally:
             "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.counts.matrix.tolist()},
             "unscored_pixels": self.unscored,
             "probabilities": dict(zip(("raw", "calibrated"), (r.to_json() for r in self.reliability), strict=False)),
-            "scenes": [
-                {"name": name, "pixels": self.scenes[name], **figures}
-                for name, figures in sorted(self.by_picture.items())
-            ],
+            "scenes": _each_picture(self),
         }
 
 
@@ -332,8 +329,11 @@ class PictureTally:
             "l1_of_mean_colour": self.l1_of_mean_colour,
             "decoded": self.decoded and self.decoded.to_json(),
             "unscored_pixels": self.unscored,
-            "scenes": [
-                {"name": name, "pixels": self.scenes[name], **figures}
-                for name, figures in sorted(self.by_picture.items())
-            ],
+            "scenes": _each_picture(self),
         }
+
+
+def _each_picture(tally: Tally) -> list[dict[str, Any]]:
+    """Return the figures of each picture as plain values."""
+    pixels = tally.scenes
+    return [{"name": name, "pixels": pixels[name], **figures} for name, figures in sorted(tally.by_picture.items())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sat2map.bootstrap import FEWEST, RESAMPLES, Figures, intervals
@@ -109,6 +109,7 @@ def tell(told: Told, folder: Path) -> Report:
     model, tally = told.model, told.tally
     curves = RunFolder(model.folder.parent).curves
     areas, unit = ground_areas(tally, told.source)
+    pixels = tally.scenes
     return Report(
         title=Path(told.source.path).resolve().name,
         subtitle=f"{model.architecture.title} on {_ground(told)}",
@@ -122,7 +123,7 @@ def tell(told: Told, folder: Path) -> Report:
         areas=areas,
         area_unit=unit,
         area_note=NOTE,
-        scenes=[SceneRow(name, tally.scenes[name], _row(figures)) for name, figures in tally.by_picture.items()],
+        scenes=[SceneRow(name, pixels[name], _row(figures)) for name, figures in tally.by_picture.items()],
         best=tuple(_examples(tally.places.best, tally)),
         worst=tuple(_examples(tally.places.worst, tally)),
         overview=told.overview,
@@ -134,12 +135,25 @@ def tell(told: Told, folder: Path) -> Report:
     )
 
 
-def write_rivals(folder: Path, told: Told, rivals: Sequence[Rival], repeated: str) -> Path:
-    """Write the page that compares models, and the same as plain values; `told` is of the first one."""
-    notes = [_interval_note(told.tally), *(finding.text for finding in told.findings if finding.level != "note")]
+def write_rivals(folder: Path, told: Mapping[str, Told], rivals: Sequence[Rival], repeated: str) -> Path:
+    """Write the page that compares models, given by their names, and the same as plain values."""
+    first = next(iter(told.values()))
+    ground = _ground(next((one for one in told.values() if one.leaks), first))
+    notes = [_interval_note(first.tally), *(f.text for f in findings_of(told) if f.level != "note")]
     write_json(folder / "comparison.json", {"models": [asdict(rival) for rival in rivals], "notes": notes})
-    return write_comparison(
-        folder, Path(told.source.path).resolve().name, f"Models on {_ground(told)}", rivals, notes, [repeated]
+    title = Path(first.source.path).resolve().name
+    return write_comparison(folder, title, f"Models on {ground}", rivals, notes, [repeated])
+
+
+def findings_of(told: Mapping[str, Told]) -> tuple[Finding, ...]:
+    """Return what has to be known of several models: each thing once, after the names of those it is true of."""
+    names: dict[Finding, list[str]] = {}
+    for name, one in told.items():
+        for finding in one.findings:
+            names.setdefault(finding, []).append(name)
+    return tuple(
+        finding if finding.level == "note" else replace(finding, text=f"{', '.join(those)}: {finding.text}")
+        for finding, those in names.items()
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 SIDE = 480
 """The longest side of a drawn ground in pixels."""
+
+NAME = 40
+"""How many signs of a ground's name are shown: the last ones, by which paths differ."""
 
 WIDE, HEADING = 12.0, 0.75
 """Width of the figure, and height of what is written above a pair, in inches."""
@@ -73,7 +75,8 @@ def _draw(row: Sequence[Axes], leak: Leak) -> None:
 
 
 def _caption(ground: Ground) -> str:
-    return f"{ground.part}: {textwrap.shorten(ground.name, 40)}"
+    name = ground.name if len(ground.name) <= NAME else f"…{ground.name[1 - NAME :]}"
+    return f"{ground.part}: {name}"
 
 
 def _sight(ground: Ground) -> tuple[np.ndarray, Affine]:

@@ -8,6 +8,7 @@ blank areas have none. Texture that fits as well when it is shifted, such as a r
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +26,15 @@ INLIERS = 6
 
 TOLERANCE = 3.0
 """How far in looked-at pixels a feature may lie from where the similarity puts it."""
+
+CELLS = 1 << 22
+"""How many couples of features are compared at once."""
+
+CENTRES = 4096
+"""Around at most so many couples, spread evenly, it is counted how many others agree with them."""
+
+TURN, OCTAVE = math.pi / 12, 0.5
+"""Couples agree whose rotations in radians, and whose scales in octaves, differ by less."""
 
 FARTHEST = 6.0
 """Ratio of scales from which on a similarity is not believed."""
@@ -98,15 +108,42 @@ def _agreeing(first: Features, second: Features) -> tuple[np.ndarray, np.ndarray
     """Return which features are each other's nearest, of those that agree on a rotation and a scale."""
     if not len(first) or not len(second):
         return np.zeros(0, int), np.zeros(0, int)
-    products = root_sift(first.descriptors) @ root_sift(second.descriptors).T  # of unit vectors: the largest is nearest
-    nearest, back = products.argmax(axis=1), products.argmax(axis=0)
-    one = np.flatnonzero(back[nearest] == np.arange(len(first)))
-    other = nearest[one]
-    turns = np.exp(1j * (first.angles[one] - second.angles[other]))
-    octaves = np.log2(first.sizes[one] / second.sizes[other])
-    alike = (np.abs(np.angle(turns[:, None] / turns)) < np.pi / 12) & (np.abs(octaves[:, None] - octaves) < 0.5)
-    best = alike[alike.sum(axis=1).argmax()] if len(one) else np.zeros(0, bool)
+    one, other = _mutual(root_sift(first.descriptors), root_sift(second.descriptors))
+    turns = first.angles[one] - second.angles[other]
+    best = _most_alike(turns, np.log2(first.sizes[one] / second.sizes[other]))
     return one[best], other[best]
+
+
+def _mutual(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which unit vectors `(N, D)` and `(M, D)` are each other's nearest, as places in both."""
+    nearest, back = np.zeros(len(first), int), np.zeros(len(second), int)
+    most = np.full(len(second), -np.inf, np.float32)
+    for rows in _blocks(len(first), len(second)):
+        products = first[rows] @ second.T  # the largest is of the nearest
+        nearest[rows] = products.argmax(axis=1)
+        highest = products.max(axis=0)
+        nearer = highest > most
+        back[nearer], most[nearer] = rows.start + products.argmax(axis=0)[nearer], highest[nearer]
+    one = np.flatnonzero(back[nearest] == np.arange(len(first)))
+    return one, nearest[one]
+
+
+def _most_alike(turns: np.ndarray, octaves: np.ndarray) -> np.ndarray:
+    """Return which couples `(N,)` bool agree on rotation and scale with the one that most agree with."""
+    best = np.zeros(len(turns), bool)
+    centres = np.arange(0, len(turns), -(-len(turns) // CENTRES))
+    for rows in _blocks(len(centres), len(turns)):
+        here = centres[rows, None]
+        alike = (np.cos(turns[here] - turns) > math.cos(TURN)) & (np.abs(octaves[here] - octaves) < OCTAVE)
+        fullest = alike[alike.sum(axis=1).argmax()]
+        best = fullest if fullest.sum() > best.sum() else best
+    return best
+
+
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Yield the rows of a matrix, at most `CELLS` of its cells at a time."""
+    step = max(CELLS // columns, 1)
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def likeness(first: Ground, second: Ground, found: Registration) -> float:

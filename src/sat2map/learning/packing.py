@@ -82,6 +82,7 @@ def pack_model(plan: Plan) -> MapModel:
         calibration=calibration,
     )
     run.model.mkdir(exist_ok=True)
+    remove_int8(model)  # of a run that went on
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, model.weights)
     bands = len(plan.inputs.bands)
     tap = find_tap(network, bands, plan.unit)
@@ -92,6 +93,12 @@ def pack_model(plan: Plan) -> MapModel:
     model = replace(model, unit=unit, domain=domain)
     model.save()
     return model
+
+
+def remove_int8(model: MapModel) -> None:
+    """Remove the graph in int8, if there is one: of other weights, or one that is not kept."""
+    for file in (model.int8_graph, model.int8_graph.with_suffix(".bin")):
+        file.unlink(missing_ok=True)
 
 
 def _calibrated(network: torch.nn.Module, plan: Plan) -> tuple[Calibration | None, dict[str, float | None]]:

@@ -17,6 +17,7 @@ import openvino
 
 from sat2map.errors import ModelError
 from sat2map.learning.fitting import plan_run
+from sat2map.learning.packing import remove_int8
 from sat2map.learning.plan import Plan
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.outputs import Classes
@@ -76,6 +77,9 @@ def export(run: Path | str) -> Export:
             openvino.save_model(quantized, model.int8_graph, compress_to_fp16=False)
             replace(model, int8_agreement=agreement).save()
             return Export(model.folder, agreement, True)
+    remove_int8(model)  # of an export before
+    if model.int8_agreement is not None:
+        replace(model, int8_agreement=None).save()
     return Export(model.folder, agreement, False)
 
 

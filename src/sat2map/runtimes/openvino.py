@@ -78,7 +78,7 @@ def open_openvino(model: MapModel, size: int, dtype: str, batch: int = 1, precis
 
 
 def _int8_graph(model: MapModel) -> Path:
-    if not model.int8_graph.exists():
+    if model.int8_agreement is None or not model.int8_graph.exists():
         raise ModelError("The model has no int8 graph. Make one with `sat2map export RUN`, or leave out --precision.")
     return model.int8_graph
 
