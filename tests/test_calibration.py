@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from types import SimpleNamespace
 
@@ -320,7 +319,6 @@ def test_no_pixels_cannot_be_fitted():
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Three places of 64 pixels, read in windows of 32."""
-    logging.getLogger("sat2map").setLevel(logging.ERROR)
     source = synthetic.rgb_folder(tmp_path_factory.mktemp("source"), count=3, size=64)
     options = TrainOptions(network="small-unet", width=4, size=32)
     return plan_run(source, RunFolder(tmp_path_factory.mktemp("run")), options)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,9 @@ class Command:
         if longest is not None:
             run = ["-c", LIMITED.format(longest) + "runpy.run_module('sat2map.cli', run_name='__main__')"]
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, *run, *self.words], **pipes)
+        # a shell that runs these tests in the background would have it ignore Ctrl-C
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen([sys.executable, *run, *self.words], preexec_fn=heed, **pipes)
 
     def done(self) -> set[tuple[int, ...]]:
         """Return the windows that are noted as finished."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import torch
-
 from sat2map.errors import BadOption
 from sat2map.options import TrainOptions
 
@@ -57,4 +55,4 @@ def crew_of(options: TrainOptions) -> Crew:
 
 
 def _by_torchrun() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
+    return "TORCHELASTIC_RUN_ID" in os.environ  # as torch.distributed.is_torchelastic_launched, without torch
