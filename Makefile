@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What `make bench` trains on.
 SOURCE ?= demo/scene
 BIN := .venv/bin
-# Two test processes share the processors, so each keeps to one thread; a file stays in one, with what it sets up.
+# Two test processes, of one thread each, begin at one half of the tests each; who is done first takes from the other.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: install demo test check bench clean
@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/sat2map demo demo
 
 test: install
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 check: install
 	$(BIN)/ruff check .
