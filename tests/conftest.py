@@ -44,6 +44,21 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trainings draw no pictures: they take most of the time."""
+    monkeypatch.setattr("sat2map.learning.journal.Journal.picture", lambda *_: None)
+    monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
+    monkeypatch.setattr("sat2map.learning.fitting.draw_network", lambda *_, **__: None)
+
+
+@pytest.fixture
+def without_graph(without_pictures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trainings export no graph either, where a test is about what is learnt: that takes most of what is left."""
+    monkeypatch.setattr("sat2map.learning.packing.export_graph", lambda *_, **__: None)
+    monkeypatch.setattr("sat2map.learning.packing.learn_domain", lambda *_: None)
+
+
+@pytest.fixture
 def no_net(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let no weights be found or downloaded."""
     import torch

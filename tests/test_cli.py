@@ -7,12 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import synthetic
 from sat2map.cli import main, run
+from sat2map.learning import recipe
 
 TINY = "--network small-unet --width 4 --size 32 --batch 8 --precision fp32"
 
@@ -125,7 +127,8 @@ def test_polygonizing(world, tmp_path, capsys):
     assert capsys.readouterr() == (f"Polygons in {tmp_path}/p.geojson\n", "")
 
 
-def test_the_demo_names_what_it_made(world, tmp_path, capsys):
+def test_the_demo_names_what_it_made(world, tmp_path, capsys, monkeypatch, without_pictures):
+    monkeypatch.setitem(recipe.USUAL, "classes", replace(recipe.USUAL["classes"], network="small-unet"))
     assert call(world, f"demo '{tmp_path}' --source rgb --minutes 0.001") == 0
     told = capsys.readouterr().out
     assert all(f"{tmp_path}/{name}" in told for name in ("map.png", "polygons.gpkg", "report/report.html"))

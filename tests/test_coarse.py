@@ -21,14 +21,9 @@ from sat2map.learning.recipe import HURRIED, choose_recipe
 from sat2map.legend import IGNORED
 from sat2map.options import TrainOptions
 
+pytestmark = pytest.mark.usefixtures("without_graph")
+
 TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision": "fp32"}
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch) -> None:
-    monkeypatch.setattr(Journal, "picture", lambda *_: None)
-    monkeypatch.setattr("sat2map.learning.fitting.draw_network", lambda *_, **__: None)
-    monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,6 @@ from affine import Affine
 import synthetic
 from sat2map import load_model
 from sat2map.fidelity import Metric
-from sat2map.learning.journal import Journal
 from sat2map.networks.critics import PatchCritic
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -27,20 +25,13 @@ Script = Callable[..., str]
 """Runs a script with words, and returns what it printed."""
 
 
-def run(script: str, *words: object) -> str:
-    command = [sys.executable, str(EXAMPLES / script), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_net: None) -> Script:
-    """Run a script in this process: nothing can be downloaded, the critic is small, and epochs are not drawn."""
+def run_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_net: None, without_pictures: None
+) -> Script:
+    """Run a script in this process: nothing can be downloaded, the critic is small, and trainings are not drawn."""
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setattr("sat2map.learning.plan.PatchCritic", partial(PatchCritic, width=8))
-    monkeypatch.setattr(Journal, "picture", lambda *_: None)
-    monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
 
     def run_script(script: str, *words: object) -> str:
         monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
@@ -54,17 +45,17 @@ def options_of(folder: Path) -> dict:
     return json.loads((folder / "call.json").read_text())["options"]
 
 
-def test_the_published_recipe(tmp_path: Path, rgb_folder: Path) -> None:
-    said = run("published_recipe.py", rgb_folder, tmp_path / "run", "--epochs", 1)
+def test_the_published_recipe(tmp_path: Path, rgb_folder: Path, run_here: Script) -> None:
+    said = run_here("published_recipe.py", rgb_folder, tmp_path / "run", "--epochs", 1)
     options = options_of(tmp_path / "run")
     assert str(tmp_path / "run") in said
     assert (options["optimizer"], options["batch"], options["rotate"]) == ("adam", 16, 45.0)
     assert (tmp_path / "run" / "model" / "graph.xml").exists()
 
 
-def test_the_landslide_grid(tmp_path: Path) -> None:
+def test_the_landslide_grid(tmp_path: Path, run_here: Script) -> None:
     folder = synthetic.landslide4sense(tmp_path / "slides")
-    said = run("landslides.py", folder, tmp_path / "run", "--epochs", 1, "--widths", "4,8", "--rates", "1e-3")
+    said = run_here("landslides.py", folder, tmp_path / "run", "--epochs", 1, "--widths", "4,8", "--rates", "1e-3")
     assert len(json.loads((tmp_path / "run" / "tune.json").read_text())) == 2
     assert "precision" in said
     assert "f1" in said

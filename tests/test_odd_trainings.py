@@ -19,7 +19,6 @@ from sat2map.errors import BadOption, SourceError, TrainingFailed
 from sat2map.learning.checking import check_plan
 from sat2map.learning.fitting import plan_run
 from sat2map.learning.indicators import indicators
-from sat2map.learning.journal import Journal
 from sat2map.learning.judges import PictureJudge
 from sat2map.learning.plan import Plan
 from sat2map.learning.recipe import choose_recipe
@@ -28,15 +27,9 @@ from sat2map.learning.validation import Validator
 from sat2map.options import TrainOptions
 from sat2map.runs import RunFolder, resume_run
 
+pytestmark = pytest.mark.usefixtures("without_graph")
+
 TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision": "fp32"}
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no pictures: they take most of the time."""
-    monkeypatch.setattr(Journal, "picture", lambda *_: None)
-    monkeypatch.setattr("sat2map.learning.fitting.draw_network", lambda *_, **__: None)
-    monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="module")

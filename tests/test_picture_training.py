@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 import synthetic
 from sat2map import load_model, predict, train
 from sat2map.errors import BadOption, ModelError, SourceError
-from sat2map.learning.journal import Journal
 from sat2map.learning.trainer import Trainer
 from sat2map.legend import legend_of
 from sat2map.networks.critics import PatchCritic
@@ -45,12 +44,9 @@ def run(tmp_path_factory, picture_folder) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch) -> None:
-    """Take a small critic, and draw no pictures but those of the run above: they take most of the time."""
+def fast(without_pictures, monkeypatch) -> None:
+    """Take a small critic, and draw no pictures but those of the run above."""
     monkeypatch.setattr("sat2map.learning.plan.PatchCritic", SMALL)
-    monkeypatch.setattr(Journal, "picture", lambda *_: None)
-    monkeypatch.setattr("sat2map.learning.fitting.draw_network", lambda *_, **__: None)
-    monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -109,6 +105,7 @@ def test_both_runtimes_draw_the_same(run, tmp_path, runtime):
     assert np.abs(one - other).max() <= 1
 
 
+@pytest.mark.usefixtures("without_graph")
 @pytest.mark.parametrize("words", [{"adversarial": 1.0, "replay": 5}, {"adversarial": 1.0, "output": "classes"}, {}])
 def test_a_run_goes_on_exactly(tmp_path, picture_folder, words, monkeypatch):
     """Stopped after the second of three epochs, with a replay of maps, for pictures and classes."""
@@ -135,6 +132,7 @@ def test_two_processes_train_against_a_critic(tmp_path, picture_folder):
     assert np.isfinite([RunFolder(run).rows()[-1][name] for name in ("train_loss", "train_critic")]).all()
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_a_critic_that_has_won_and_a_network_that_draws_the_same_are_told(tmp_path, picture_folder, caplog):
     with caplog.at_level(logging.WARNING, "sat2map"):
         train(picture_folder, tmp_path / "run", **TINY | {"lr": 1e-9}, adversarial=1.0, epochs=12, critic_lr=0.003)
@@ -142,12 +140,14 @@ def test_a_critic_that_has_won_and_a_network_that_draws_the_same_are_told(tmp_pa
     assert "draws nearly the same everywhere" in caplog.text
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_one_crop_of_each_picture_is_an_epoch(tmp_path, picture_folder):
     run = train(picture_folder, tmp_path / "run", **TINY | {"batch": 1}, patches="picture", resize=36, epochs=1)
     areas = json.loads((run / "split.json").read_text())["areas"]
     assert RunFolder(run).rows()[-1]["step"] == sum(area["part"] == "train" for area in areas)
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_colours_of_a_picture_are_known_from_its_legend(tmp_path):
     source = synthetic.rgb_folder(tmp_path / "rgb", count=3, size=64)
     run = train(source, tmp_path / "run", **TINY, output="picture", epochs=1)

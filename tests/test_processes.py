@@ -11,12 +11,24 @@ import torch
 from safetensors.torch import load_file
 
 import synthetic
-from sat2map import train
+from sat2map import load_model, train
 from sat2map.errors import BadOption
 from sat2map.learning.processes import Crew, crew_of, is_first
 from sat2map.options import TrainOptions
+from sat2map.runs import RunFolder
 
-TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision": "fp32", "epochs": 1}
+TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision": "fp32", "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.rgb_folder(tmp_path_factory.mktemp("source"), count=3, size=64)
+
+
+@pytest.fixture(scope="module")
+def spawned(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
+    """A run of two processes that were started here."""
+    return train(folder, tmp_path_factory.mktemp("runs") / "spawned", devices=2, **TINY)
 
 
 def under_torchrun(monkeypatch: pytest.MonkeyPatch, rank: int, here: int, everywhere: int) -> None:
@@ -48,9 +60,12 @@ def test_what_torchrun_does_not_fit_is_told(monkeypatch, words: dict, told: str)
         crew_of(TrainOptions(**words))
 
 
-def test_torchrun_trains_the_same_model_as_processes_started_here(tmp_path: Path) -> None:
-    folder = synthetic.rgb_folder(tmp_path / "source", count=3, size=64)
-    train(folder, tmp_path / "spawned", devices=2, **TINY)
+def test_two_processes_train_one_model(spawned: Path) -> None:
+    assert [row["epoch"] for row in RunFolder(spawned).rows()] == [1, 2]
+    assert load_model(spawned).graph.exists()
+
+
+def test_torchrun_trains_the_same_model_as_processes_started_here(tmp_path: Path, folder: Path, spawned: Path) -> None:
     words = [part for name, value in TINY.items() for part in (f"--{name}", str(value))]
     call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "sat2map.cli"]
     done = subprocess.run(
@@ -58,8 +73,6 @@ def test_torchrun_trains_the_same_model_as_processes_started_here(tmp_path: Path
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Trained 1 epoch") == 1
-    spawned, launched = (
-        load_file(tmp_path / name / "model" / "weights.safetensors") for name in ("spawned", "launched")
-    )
-    assert all(torch.equal(spawned[name], launched[name]) for name in spawned)
+    assert done.stdout.count("Trained 2 epochs") == 1
+    one, other = (load_file(run / "model" / "weights.safetensors") for run in (spawned, tmp_path / "launched"))
+    assert all(torch.equal(one[name], other[name]) for name in one)

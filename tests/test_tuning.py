@@ -8,8 +8,9 @@ import synthetic
 from sat2map import load_model, train
 from sat2map.errors import BadOption, OutputError, TrainingFailed, UnknownName
 from sat2map.learning import tuning
-from sat2map.learning.journal import Journal
 from sat2map.learning.tuning import parse_tune
+
+pytestmark = pytest.mark.usefixtures("without_graph")
 
 TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision": "fp32", "epochs": 1}
 
@@ -17,14 +18,6 @@ TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return synthetic.rgb_folder(tmp_path_factory.mktemp("source"), count=3, size=64)
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
-    """Draw no pictures: they take most of the time."""
-    monkeypatch.setattr(Journal, "picture", lambda *_: None)
-    monkeypatch.setattr("sat2map.learning.fitting.draw_network", lambda *_, **__: None)
-    monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
 
 
 def table(run):
