@@ -13,7 +13,8 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -78,11 +79,12 @@ def our_step(network: str, seed: int) -> Step:
     return lambda x, y: float(objective.step(x.contiguous(memory_format=torch.channels_last), y)["loss"]) / 100
 
 
-WAYS: dict[str, Callable[[int], Step]] = {
-    "plain": plain_step,
-    "pix2pix": lambda seed: our_step("pix2pix", seed),
-    "pix2pix-resize": lambda seed: our_step("pix2pix-resize", seed),
-}
+OURS = ["pix2pix", "pix2pix-resize"]
+
+
+def ways_of(networks: Sequence[str]) -> dict[str, Callable[[int], Step]]:
+    """Return how to make the steps that are compared: the plain one, and ours of these networks."""
+    return {"plain": plain_step, **{name: partial(our_step, name) for name in networks}}
 
 
 def random_pairs(batch: int) -> Pairs:
@@ -111,11 +113,11 @@ def pairs_of(source: Path, batch: int) -> Pairs:
         epoch += 1
 
 
-def timed(batch: int, rounds: int) -> dict[str, float]:
+def timed(ways: Mapping[str, Callable[[int], Step]], batch: int, rounds: int) -> dict[str, float]:
     """Return the median seconds of a step of each way; they take turns."""
-    steps = {name: make(0) for name, make in WAYS.items()}
+    steps = {name: make(0) for name, make in ways.items()}
     pairs = random_pairs(batch)
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for i in range(rounds + 1):
         x, y = (torch.from_numpy(a) for a in next(pairs))
         for name, step in steps.items():
@@ -126,11 +128,13 @@ def timed(batch: int, rounds: int) -> dict[str, float]:
     return {name: median(times) for name, times in seconds.items()}
 
 
-def learnt(source: Path, batch: int, steps: int, seeds: int) -> dict[str, list[float]]:
+def learnt(
+    ways: Mapping[str, Callable[[int], Step]], source: Path, batch: int, steps: int, seeds: int
+) -> dict[str, list[float]]:
     """Return the mean L1 of the last tenth of the steps, of each way and seed, from the same batches."""
     reached: dict[str, list[float]] = {}
-    for name, make in WAYS.items():
-        for seed in range(seeds):
+    for seed in range(seeds):
+        for name, make in ways.items():
             step, pairs = make(seed), pairs_of(source, batch)
             told = [step(*(torch.from_numpy(a) for a in next(pairs))) for _ in range(steps)]
             reached.setdefault(name, []).append(float(np.mean(told[-max(steps // 10, 1) :])))
@@ -141,12 +145,14 @@ def learnt(source: Path, batch: int, steps: int, seeds: int) -> dict[str, list[f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("--networks", nargs="+", default=OURS, choices=OURS)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", type=Path)
     words = parser.parse_args()
+    ways = ways_of(words.networks)
     found: dict[str, object] = {
         "parameters": count_parameters(build_network("pix2pix", bands=3, channels=3)),
         "torch": torch.__version__,
@@ -154,12 +160,12 @@ def main() -> None:
         "threads": torch.get_num_threads(),
     }
     for batch in words.batch:
-        seconds = timed(batch, words.rounds)
+        seconds = timed(ways, batch, words.rounds)
         ratios = {name: seconds["plain"] / value for name, value in seconds.items()}
         found[f"seconds_batch_{batch}"], found[f"ratio_batch_{batch}"] = seconds, ratios
         print(f"batch {batch}:", ", ".join(f"{n} {s:.3f} s ({ratios[n]:.2f}x)" for n, s in seconds.items()), flush=True)
     if words.source:
-        found["l1"] = learnt(words.source, words.batch[-1], words.steps, words.seeds)
+        found["l1"] = learnt(ways, words.source, words.batch[-1], words.steps, words.seeds)
     if words.json:
         words.json.write_text(json.dumps(found, indent=2))
 
