@@ -74,6 +74,29 @@ def test_a_run_does_not_go_on_with_another_source(tmp_path, monkeypatch):
         resume_run(tmp_path / "run", "village", TrainOptions(resume=True))
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (("loss",), (), "began with a loss of your own. Pass it"),
+        (("network", "loss"), ("loss",), "began with a network of your own. Pass it"),
+        ((), ("network",), "began without a network of your own"),
+    ],
+)
+def test_a_run_goes_on_with_the_objects_it_began_with(tmp_path, before, now, told):
+    begin_run(tmp_path / "run", "city", OPTIONS, own=before)
+    resume_run(tmp_path / "run", "city", TrainOptions(resume=True), own=before)
+    with pytest.raises(BadOption, match=told):
+        resume_run(tmp_path / "run", "city", TrainOptions(resume=True), own=now)
+
+
+def test_a_run_without_a_word_about_objects_goes_on(tmp_path):
+    run = begin_run(tmp_path / "run", "city", OPTIONS)
+    call = json.loads(run.call.read_text())
+    del call["own"]
+    run.call.write_text(json.dumps(call))
+    assert resume_run(tmp_path / "run", "city", TrainOptions(resume=True))[0] == run
+
+
 def test_there_has_to_be_a_run_to_go_on_with(tmp_path):
     with pytest.raises(OutputError, match=r"no run in .* leaving out --resume"):
         resume_run(tmp_path / "run", "city", TrainOptions(resume=True))

@@ -22,6 +22,8 @@ from sat2map.learning.journal import Journal
 from sat2map.learning.pacing import Pace
 from sat2map.runs import RunFolder
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision": "fp32", "lr": 0.01}
 
 
@@ -56,14 +58,6 @@ def short(tmp_path_factory, folder) -> Path:
     return train(folder, tmp_path_factory.mktemp("runs") / "short", epochs=2, **TINY)
 
 
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch) -> None:
-    """Draw no pictures but those of the runs above: they take most of the time."""
-    monkeypatch.setattr(Journal, "picture", lambda *_: None)
-    monkeypatch.setattr("sat2map.learning.fitting.draw_network", lambda *_, **__: None)
-    monkeypatch.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)
-
-
 def test_a_run_folder_holds_everything_about_the_run(run, folder):
     names = {str(f.relative_to(run)) for f in run.rglob("*") if f.is_file() and "tensorboard" not in f.parts}
     checkpoints = {f"checkpoints/{name}.pt" for name in ("best", "last", "epoch_0002", "epoch_0004")}
@@ -90,6 +84,7 @@ def test_the_model_is_the_best_epoch(run):
     assert model.output.legend.names == synthetic.LEGEND.names
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path, folder, run):
     train(folder, tmp_path / "again", epochs=4, **TINY)
     train(folder, tmp_path / "other", epochs=1, seed=1, **TINY)
@@ -97,6 +92,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path, fol
     assert not same(run, tmp_path / "other")
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, folder, run, monkeypatch):
     write = Journal.write
 
@@ -115,6 +111,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, folder, run, m
     assert rows(tmp_path / "run") == rows(run)
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_an_epoch_that_was_told_but_not_kept_is_told_once(tmp_path, folder, run, monkeypatch):
     keep = Journal.keep
 
@@ -131,6 +128,7 @@ def test_an_epoch_that_was_told_but_not_kept_is_told_once(tmp_path, folder, run,
     assert rows(tmp_path / "run") == rows(run)
 
 
+@pytest.mark.usefixtures("without_graph")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, folder, run):
     words = {**TINY, "epochs": 4, "save_every": 2}
@@ -151,24 +149,21 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, folder, run):
     assert rows(tmp_path / "run") == rows(run)
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_a_finished_run_can_be_prolonged(tmp_path, folder):
     train(folder, tmp_path / "run", epochs=1, **TINY)
     train(folder, tmp_path / "run", epochs=2, resume=True)
     assert [row["epoch"] for row in rows(tmp_path / "run")] == [1, 2]
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_it_learns(tmp_path, folder):
     told = rows(train(folder, tmp_path / "run", epochs=25, val="place 2", test="place 3", **TINY | {"batch": 4}))
     assert max(row["val_mean_iou"] for row in told) > 0.6  # all land is 0.25
     assert told[-1]["train_loss"] < 0.7 * told[0]["train_loss"]
 
 
-def test_two_processes_train_one_model(tmp_path, folder):
-    made = train(folder, tmp_path / "run", epochs=2, devices=2, **TINY)
-    assert [row["epoch"] for row in rows(made)] == [1, 2]
-    assert load_model(made).graph.exists()
-
-
+@pytest.mark.usefixtures("without_graph")
 def test_minutes_end_in_time_with_the_learning_rate_at_its_end(tmp_path, folder, monkeypatch):
     ticks = itertools.count()  # in place of a clock, however busy this machine is
     monkeypatch.setattr(Pace, "elapsed", property(lambda _: 0.05 * next(ticks)))
@@ -178,11 +173,13 @@ def test_minutes_end_in_time_with_the_learning_rate_at_its_end(tmp_path, folder,
     assert told[-1]["val_mean_iou"] is not None
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_patience_ends_a_run_that_gains_nothing(tmp_path, folder):
     made = train(folder, tmp_path / "run", epochs=30, patience=2, **TINY | {"lr": 1e-12, "schedule": "constant"})
     assert 3 <= len(rows(made)) < 30
 
 
+@pytest.mark.usefixtures("without_graph")
 @pytest.mark.parametrize(
     ("words", "rates"),
     [
@@ -209,6 +206,7 @@ def test_a_loss_that_leaves_the_numbers_ends_in_a_sentence(tmp_path, folder):
         train(folder, tmp_path / "run", epochs=2, loss=lambda scores, ids: scores.sum() * float("nan"), **TINY)
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_a_network_and_a_loss_of_ones_own(tmp_path, folder):
     network = torch.nn.Conv2d(3, 3, 3, padding=1)
     before = network.weight.detach().clone()
@@ -218,9 +216,14 @@ def test_a_network_and_a_loss_of_ones_own(tmp_path, folder):
         return torch.nn.functional.cross_entropy(scores, ids.long(), ignore_index=255)
 
     made = train(folder, tmp_path / "run", epochs=2, network=network, loss=loss, **words)
-    assert load_model(made).architecture.network == "custom"
+    model = load_model(made)
+    assert model.architecture.network == model.provenance["options"]["network"] == "custom"
+    assert model.provenance["options"]["loss"] == "custom"
     assert weights(made)["weight"].shape == (3, 3, 3, 3)
     assert torch.equal(network.weight, before), "the object that was passed stays as it was"
+    with pytest.raises(BadOption, match="began with a loss of your own"):
+        train(folder, made, epochs=3, network=network, resume=True)
+    assert len(rows(train(folder, made, epochs=3, network=network, loss=loss, resume=True))) == 3
 
 
 def test_fourteen_bands_of_hdf5(tmp_path):
@@ -229,6 +232,7 @@ def test_fourteen_bands_of_hdf5(tmp_path):
     assert len(model.inputs.bands) == 14
 
 
+@pytest.mark.usefixtures("without_graph")
 def test_eight_bands_with_a_few_labels(tmp_path):
     for i in range(2):
         ids = synthetic.landscape(i, 96)

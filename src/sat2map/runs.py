@@ -130,15 +130,21 @@ def check_new_run(path: Path, *, overwrite: bool) -> None:
             raise OutputError(f"{path} holds files that are no run, so it is not overwritten. Name another folder.")
 
 
-def begin_run(path: Path, source: str, options: TrainOptions) -> RunFolder:
+def begin_run(path: Path, source: str, options: TrainOptions, *, own: Sequence[str] = ()) -> RunFolder:
     """Make the folder of a new run and write down the call and the environment.
+
+    Args:
+        path: The folder.
+        source: Imagery with labels.
+        options: How to learn.
+        own: What was passed as an object in place of an option: `network`, `loss`.
 
     Raises:
         OutputError: There is something already and it shall not be overwritten, or the folder cannot be written.
     """
     run = RunFolder(path)
     check_new_run(path, overwrite=options.overwrite)
-    call = {"verb": "train", "source": str(source), "options": asdict(as_stored(options))}
+    call = {"verb": "train", "source": str(source), "options": asdict(as_stored(options)), "own": list(own)}
     try:
         path.mkdir(parents=True, exist_ok=True)
         _clear(run)
@@ -175,12 +181,20 @@ def as_stored(options: TrainOptions) -> TrainOptions:
     return record(TrainOptions, stored)
 
 
-def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolder, TrainOptions]:
+def resume_run(
+    path: Path, source: str, options: TrainOptions, *, own: Sequence[str] = ()
+) -> tuple[RunFolder, TrainOptions]:
     """Open an interrupted run; its own options hold, but for those that change nothing of what was done so far.
+
+    Args:
+        path: Its folder.
+        source: Imagery with labels.
+        options: How to go on.
+        own: What was passed as an object in place of an option: `network`, `loss`.
 
     Raises:
         OutputError: There is no run, or its call is damaged.
-        BadOption: Options were given that the run was not started with.
+        BadOption: Options or objects were given that the run was not started with, or its objects were not.
     """
     run, options = RunFolder(path), as_stored(options)
     if not run.call.exists():
@@ -188,6 +202,7 @@ def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolde
     begun_on, begun = read_call(run)
     if Path(begun_on).resolve() != Path(source).resolve():
         raise BadOption(f"The run in {path} was trained on {begun_on}, not on {source}.")
+    _check_own(run, own)
     changed = {}
     for f in fields(TrainOptions):
         value, before = getattr(options, f.name), getattr(begun, f.name)
@@ -201,6 +216,23 @@ def resume_run(path: Path, source: str, options: TrainOptions) -> tuple[RunFolde
             )
         changed[f.name] = value
     return run, TrainOptions(**{**asdict(begun), **changed, "resume": True})
+
+
+def _check_own(run: RunFolder, own: Sequence[str]) -> None:
+    """Make sure that a run goes on with objects where it began with them, and only there.
+
+    Raises:
+        BadOption: It does not.
+    """
+    before = json.loads(run.call.read_text()).get("own", [])  # a run of an earlier version tells nothing
+    for name in ("network", "loss"):
+        if name in before and name not in own:
+            raise BadOption(
+                f"The run in {run.path} began with a {name} of your own. Pass it to sat2map.train again, "
+                "with resume=True, or start anew."
+            )
+        if name in own and name not in before:
+            raise BadOption(f"The run in {run.path} began without a {name} of your own, so it cannot go on with one.")
 
 
 def read_call(run: RunFolder) -> tuple[str, TrainOptions]:

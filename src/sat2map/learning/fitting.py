@@ -26,7 +26,7 @@ from sat2map.learning.augment import NO_AUGMENTATION, Augmentation
 from sat2map.learning.checking import check_plan, tell_memory
 from sat2map.learning.objectives import Loss
 from sat2map.learning.packing import pack_model
-from sat2map.learning.plan import Plan
+from sat2map.learning.plan import Plan, own_of
 from sat2map.learning.processes import crew_of
 from sat2map.learning.resolution import choose_scale
 from sat2map.learning.samples import Anchor, Samples, find_anchors
@@ -63,7 +63,7 @@ def fit(
     options = as_stored(options)
     crew = crew_of(options)
     if options.resume:
-        run, options = resume_run(path, str(source), options)
+        run, options = resume_run(path, str(source), options, own=own_of(network, loss))
     else:
         run = RunFolder(path)
         if crew.first:
@@ -82,7 +82,8 @@ def fit(
 def _begin(plan: Plan, source: Path | str) -> None:
     """Write down what is planned; only now, so that a mistake leaves nothing behind and an older run as it is."""
     if not plan.options.resume:  # coarse_first as it is chosen: it holds also if the run goes on by another clock
-        begin_run(plan.run.path, str(source), replace(plan.options, coarse_first=plan.recipe.coarse_first))
+        chosen = replace(plan.options, coarse_first=plan.recipe.coarse_first)
+        begin_run(plan.run.path, str(source), chosen, own=own_of(plan.network, plan.loss))
         _write_leaks(plan)
     write_json(plan.run.split, plan.split.to_json())
     _tell_networks(plan)

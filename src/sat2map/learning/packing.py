@@ -60,7 +60,7 @@ def pack_model(plan: Plan) -> MapModel:
     call, environment = (json.loads((run.path / f"{name}.json").read_text()) for name in ("call", "environment"))
     provenance = {
         **call,
-        "options": {**call["options"], **asdict(plan.recipe)},
+        "options": {**call["options"], **asdict(plan.recipe), **dict.fromkeys(call.get("own", ()), "custom")},
         "command": command("train", (call["source"], run.path), plan.options),
         "environment": environment,
         "epoch": best["epoch"],

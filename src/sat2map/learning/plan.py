@@ -32,6 +32,11 @@ WINDOW = 512
 """Side in pixels of the windows at validation and prediction, where images are that large."""
 
 
+def own_of(network: torch.nn.Module | None, loss: Loss | None) -> tuple[str, ...]:
+    """Return the names of what was passed as an object."""
+    return tuple(name for name, given in (("network", network), ("loss", loss)) if given is not None)
+
+
 @dataclass(frozen=True)
 class Plan:
     """All that a process needs to train.
