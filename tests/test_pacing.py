@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sat2map.learning import pacing
 from sat2map.learning.pacing import EPOCHS, FLOOR, WARM_UP, Average, Pace, lr_factor
 from sat2map.options import LearnOptions
 
@@ -82,7 +81,7 @@ class Counted(nn.Module):
 def test_the_average_forgets_the_start_and_reaches_weights_that_stay():
     network = Counted()
     network.set(-100, 0)
-    average = Average(network)
+    average = Average(network, 0.05)
     for step in range(1, 301):
         network.set(1, step)
         average.update(network, 1 / 300)
@@ -94,19 +93,20 @@ def test_the_average_forgets_the_start_and_reaches_weights_that_stay():
 
 
 @pytest.mark.parametrize("steps", [200, 1000])
-def test_the_average_looks_back_over_the_same_share_of_the_training(steps):
+@pytest.mark.parametrize("horizon", [0.05, 0.2])
+def test_the_average_looks_back_over_the_same_share_of_the_training(steps, horizon):
     network = Counted()
-    average = Average(network)
+    average = Average(network, horizon)
     for step in range(1, steps + 1):
         network.set(step / steps, step)
         average.update(network, 1 / steps)
     lag = 1 - float(average.state["norm.weight"][0])
-    assert lag == pytest.approx(pacing.HORIZON, rel=0.1)
+    assert lag == pytest.approx(horizon, rel=0.1)
 
 
 def test_the_average_is_even_over_noise():
     network, rng = Counted(), torch.Generator().manual_seed(0)
-    average = Average(network)
+    average = Average(network, 0.05)
     for step in range(1, 401):
         network.set(float(torch.randn((), generator=rng)), step)
         average.update(network, 1 / 400)
@@ -115,7 +115,7 @@ def test_the_average_is_even_over_noise():
 
 def test_the_average_is_a_copy():
     network = Counted()
-    average = Average(network)
+    average = Average(network, 0.05)
     network.set(5, 9)
     assert average.state["norm.weight"][0] == 1
     assert average.state["norm.num_batches_tracked"] == 0

@@ -19,9 +19,6 @@ WARM_UP = 0.08
 FLOOR = 0.01
 """Share of the learning rate that is left at the end of the cosine."""
 
-HORIZON = 0.05
-"""Share of the training over which weights are averaged."""
-
 PLATEAU = 5
 """More epochs without gain than these, and the schedule `plateau` lowers the learning rate to a tenth."""
 
@@ -82,11 +79,16 @@ def lr_factor(schedule: str, done: float) -> float:
 class Average:
     """An exponential moving average of a network's weights, over a fixed share of the training.
 
-    Polyak averaging in the exponential form; the time constant is `HORIZON` of the training whatever its length, and
-    shorter in the first steps, so that the random start is soon forgotten.
+    Polyak averaging in the exponential form. In the first steps it looks back less far, so that the random start is
+    soon forgotten.
+
+    Args:
+        network: Its weights are the first ones.
+        horizon: The time constant, as a share of the training whatever its length.
     """
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    def __init__(self, network: torch.nn.Module, horizon: float) -> None:
+        self.horizon = horizon
         self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.steps = 0
 
@@ -94,7 +96,7 @@ class Average:
     def update(self, network: torch.nn.Module, progress: float) -> None:
         """Move towards the network's weights after a step that was `progress` (0 to 1) of the training."""
         self.steps += 1
-        pull = max(1 - math.exp(-progress / HORIZON), min(1.0, 2 / (self.steps + 1)) if self.steps < 10 else 0.0)
+        pull = max(1 - math.exp(-progress / self.horizon), min(1.0, 2 / (self.steps + 1)) if self.steps < 10 else 0.0)
         state = network.state_dict()
         floats = [name for name, value in self.state.items() if value.is_floating_point()]
         torch._foreach_lerp_([self.state[n] for n in floats], [state[n] for n in floats], pull)

@@ -18,6 +18,7 @@ class Recipe:
         optimizer: Name of the optimizer.
         schedule: Name of the schedule.
         clip: To this norm gradients are clipped; None if they are not.
+        horizon: Share of the training over which weights are averaged (docs/log.md).
         coarse_first: Share of the training in which patches are shown at half their size.
     """
 
@@ -27,12 +28,13 @@ class Recipe:
     optimizer: str
     schedule: str
     clip: float | None
+    horizon: float
     coarse_first: float = 0.0
 
 
 USUAL = {
-    "classes": Recipe("unet", "cross_entropy + dice", 1e-3, "adamw", "cosine", clip=1.0),
-    "picture": Recipe("pix2pix", "100*l1", 2e-4, "gan-adam", "linear", clip=None),
+    "classes": Recipe("unet", "cross_entropy + dice", 1e-3, "adamw", "cosine", clip=1.0, horizon=0.2),
+    "picture": Recipe("pix2pix", "100*l1", 2e-4, "gan-adam", "linear", clip=None, horizon=0.05),
 }
 """The recipe of each kind of output; that of pictures is of Isola et al. 2017, Image-to-Image Translation (pix2pix)."""
 

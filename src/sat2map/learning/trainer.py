@@ -51,7 +51,7 @@ class Trainer:
         network = plan.build_network().to(memory_format=torch.channels_last)
         self.judged = copy.deepcopy(network).to(fabric.device).eval()
         self.objective = plan.build_objective(fabric, network)
-        self.average = Average(self.objective.network.module) if self.options.average else None
+        self.average = Average(self.objective.network.module, plan.recipe.horizon) if self.options.average else None
         self.plateau = ReduceLROnPlateau(self.objective.learner.optimizer, "max", factor=0.1, patience=PLATEAU)
         self.validator = self._validator()
         self.journal = Journal(plan.run, plan.samples) if fabric.is_global_zero else None
