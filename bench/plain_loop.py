@@ -16,10 +16,12 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 
+from sat2map.files import record
 from sat2map.learning.fitting import plan_run
 from sat2map.legend import IGNORED
 from sat2map.metrics import Scores, confusion, scores_of
 from sat2map.options import TrainOptions
+from sat2map.outputs import Classes
 from sat2map.runs import RunFolder
 
 SIDE, BATCH, PEAK, WARM_UP = 256, 16, 1e-3, 0.08
@@ -31,11 +33,12 @@ Picture = tuple[np.ndarray, np.ndarray]
 
 def train_plainly(source: str, *, minutes: float, seed: int, **parts: tuple[str, ...]) -> tuple[int, Scores]:
     """Train for some minutes, and return the steps that were made and the scores on the test ground."""
-    plan = plan_run(source, RunFolder(Path("plain")), TrainOptions(check_leaks=False, **parts))
+    plan = plan_run(source, RunFolder(Path("plain")), record(TrainOptions, {"check_leaks": False, **parts}))
+    assert isinstance(plan.output, Classes), "map pictures have no classes to score"
     learnt, tested = (
         [plan.samples.read(area, area.window) for area in plan.split.part(part)] for part in ("train", "test")
     )
-    names = plan.output.names
+    names = plan.output.legend.names
     torch.manual_seed(seed)
     network = smp.Unet("resnet34", encoder_weights=None, in_channels=len(plan.inputs.bands), classes=len(names))
     network = network.to(memory_format=torch.channels_last)
