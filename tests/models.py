@@ -54,6 +54,19 @@ def colour_model(
     return model
 
 
+def provenance_of(source: Path, path: Path, options: TrainOptions, **told: object) -> dict:
+    """Return what a model knows of a training that took one epoch."""
+    return {
+        "source": str(source),
+        "options": asdict(options),
+        "command": command("train", (source, path), options),
+        "environment": {"sat2map": "0.1.0"},
+        "epoch": 1,
+        "parameters": 12,
+        **told,
+    }
+
+
 def colour_run(
     path: Path, source: Path, *, never: tuple[int, ...] = (), unit: int | None = None, **words: object
 ) -> RunFolder:
@@ -64,16 +77,7 @@ def colour_run(
     divided = SplitOptions(**{name: getattr(options, name) for name in SplitOptions.__dataclass_fields__})
     split, _ = make_split(open_source(source, read), divided, seed=0, patch=32)
     run.split.write_text(json.dumps(split.to_json()))
-    provenance = {
-        "source": str(source),
-        "options": asdict(options),
-        "command": command("train", (source, path), options),
-        "environment": {"sat2map": "0.1.0"},
-        "epoch": 1,
-        "val_mean_iou": 0.5,
-        "split": split.how,
-        "parameters": 12,
-    }
+    provenance = provenance_of(source, path, options, val_mean_iou=0.5, split=split.how)
     colour_model(run.model, provenance=provenance, never=never, unit=unit)
     return run
 

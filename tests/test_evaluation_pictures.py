@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from openvino import opset13 as ops
 
 import synthetic
 from feature_weights import inception_file, make_small
-from models import INPUTS, colour_run
+from models import INPUTS, colour_run, provenance_of
 from sat2map import evaluate
 from sat2map.errors import BadOption, ModelError
 from sat2map.evaluation.decoding import FAR, Decoded, nearest_colours
@@ -21,7 +20,7 @@ from sat2map.legend import Legend, MapClass
 from sat2map.mapmodel import Architecture, MapModel
 from sat2map.options import TrainOptions
 from sat2map.outputs import HALF, Picture
-from sat2map.runs import RunFolder, begin_run, command
+from sat2map.runs import RunFolder, begin_run
 from sat2map.tiling import Tiling, Window
 
 SIZE = 280
@@ -47,17 +46,7 @@ def painted_run(path: Path, source: Path, legend: Legend = synthetic.LEGEND, **t
     """Write the folder of a run that seems to have trained `painting_model`."""
     options = TrainOptions(size=64, epochs=1, output="picture", loss="100*l1", adversarial=1.0)
     run = begin_run(path, str(source), options)
-    provenance = {
-        "source": str(source),
-        "options": asdict(options),
-        "command": command("train", (source, path), options),
-        "environment": {"sat2map": "0.1.0"},
-        "epoch": 1,
-        "val_l1": 7.25,
-        "split": "files",
-        "parameters": 12,
-        **told,
-    }
+    provenance = provenance_of(source, path, options, **{"val_l1": 7.25, "split": "files"} | told)
     painting_model(run.model, legend, provenance)
     return run
 
