@@ -94,7 +94,8 @@ def test_a_run_without_a_word_about_objects_goes_on(tmp_path):
     call = json.loads(run.call.read_text())
     del call["own"]
     run.call.write_text(json.dumps(call))
-    assert resume_run(tmp_path / "run", "city", TrainOptions(resume=True))[0] == run
+    for own in ((), ("loss",)):
+        assert resume_run(tmp_path / "run", "city", TrainOptions(resume=True), own=own)[0] == run
 
 
 def test_there_has_to_be_a_run_to_go_on_with(tmp_path):

@@ -224,7 +224,9 @@ def _check_own(run: RunFolder, own: Sequence[str]) -> None:
     Raises:
         BadOption: It does not.
     """
-    before = json.loads(run.call.read_text()).get("own", [])  # a run of an earlier version tells nothing
+    before = json.loads(run.call.read_text()).get("own")
+    if before is None:  # a run of an earlier version does not tell
+        return
     for name in ("network", "loss"):
         if name in before and name not in own:
             raise BadOption(
