@@ -33,6 +33,7 @@ RECIPE = {
     "flip": True,
     "brightness": 0.0,
     "contrast": 0.0,
+    "warp": 1.0,
 }
 
 

@@ -146,6 +146,8 @@ class LearnOptions(Words):
         zoom: Largest zoom: 0.2 is a scale from 1/1.2 to 1.2.
         brightness: Strength of brightness changes, in standard deviations of a band.
         contrast: Strength of contrast changes, as a share.
+        warp: Share of the patches to which free rotation, shift and zoom are done; the others stay as sharp as the
+            images that are mapped later.
         calibration: How probabilities of classes are corrected on validation, so that of pixels mapped with 80 % about
             80 % are right: one `temperature` for all (the map stays the same), a scale and shift of each class
             (`vector`), or `none`.
@@ -189,6 +191,7 @@ class LearnOptions(Words):
     zoom: float = 0.4
     brightness: float = 0.2
     contrast: float = 0.15
+    warp: float = 0.5
     calibration: Literal["temperature", "vector", "none"] = "temperature"
     tune: tuple[str, ...] = ()
     resume: bool = False
@@ -214,7 +217,7 @@ class LearnOptions(Words):
             raise BadOption(f"--scale is {self.scale}; it must be from 1 (every pixel is seen) to 16.")
         if self.coarse_first is not None and not 0 <= self.coarse_first < 1:
             raise BadOption(f"--coarse-first is {self.coarse_first}; it must be from 0 to less than 1.")
-        for name in ("rotate", "shift", "zoom", "brightness", "contrast", "weight_decay", "seed"):
+        for name in ("rotate", "shift", "zoom", "brightness", "contrast", "warp", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise BadOption(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more.")
 

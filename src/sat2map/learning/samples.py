@@ -15,7 +15,7 @@ import numpy as np
 
 from sat2map.errors import SourceError
 from sat2map.inputs import Inputs
-from sat2map.learning.augment import Augmentation, augment
+from sat2map.learning.augment import Augmentation
 from sat2map.outputs import Output
 from sat2map.progress import track_map
 from sat2map.sources import Pair
@@ -24,6 +24,10 @@ from sat2map.tiling import Window, grid
 
 Batch = tuple[np.ndarray, np.ndarray]
 """Inputs `(N, C, H, W)` float32 and the maps they should become, uint8: ids `(N, H, W)`, or pictures `(N, 4, H, W)`."""
+
+
+TRIES = 4
+"""How often a patch is cut at random, until it holds labels."""
 
 
 @dataclass(frozen=True)
@@ -119,31 +123,31 @@ class Samples:
         """Return inputs `(C, size, size)` and truth of one patch."""
         rng = np.random.default_rng([self.seed, epoch, number])
         chosen = self.anchors[anchor]
-        window = self._crop(chosen, rng)
-        image, truth = self.read(chosen.area, window.pad(self.augmentation.margin(self.size)))
-        return augment(image, truth, self.augmentation, rng, size=self.size)
+        for window in self._windows(chosen, rng):
+            change = self.augmentation.draw(rng, len(self.inputs.bands))
+            image, truth = change.apply(*self.read(chosen.area, window.pad(change.margin(self.size))), size=self.size)
+            if self.output.count(truth).any():
+                break
+        return image, truth
 
-    def _crop(self, anchor: Anchor, rng: np.random.Generator) -> Window:
-        """Cut a patch that holds labels, kept inside an area that is larger.
+    def _windows(self, anchor: Anchor, rng: np.random.Generator) -> Iterator[Window]:
+        """Yield where the patch may be cut, until one holds labels: at last the cell, which does.
 
-        Shifted by up to half its side; from a cell that is larger itself, from anywhere in it.
+        Shifted by up to half its side, but kept inside an area that is larger; from a cell that is larger itself, from
+        anywhere in it.
         """
         cell, area, size = anchor.cell, anchor.area.window, self.size
         first = Window(cell.row, cell.col, size, size)
-        if not self.crops:
-            return first
-        for _ in range(4):
+        for _ in range(TRIES if self.crops else 0):
             if max(cell.shape) > size:
                 row, col = (int(rng.integers(max(side - size, 0) + 1)) for side in cell.shape)
             else:
                 row, col = (int(v) for v in rng.integers(-(size // 2), size // 2 + 1, 2))
-            window = first._replace(
+            yield first._replace(
                 row=_clamp(cell.row + row, area.row, area.bottom - size),
                 col=_clamp(cell.col + col, area.col, area.right - size),
             )
-            if self.output.count(self._truth(anchor.area, window, np.ones(window.shape, bool))).any():
-                return window
-        return first
+        yield first
 
     def read(self, area: Area, window: Window) -> Batch:
         """Return inputs and truth of a window, without what belongs to other parts or is not valid."""
