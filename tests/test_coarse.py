@@ -17,7 +17,6 @@ from sat2map.errors import BadOption
 from sat2map.learning.coarse import halved
 from sat2map.learning.journal import Journal
 from sat2map.learning.objectives import Supervised
-from sat2map.learning.pacing import Average
 from sat2map.learning.recipe import HURRIED, choose_recipe
 from sat2map.legend import IGNORED
 from sat2map.options import TrainOptions
@@ -94,24 +93,6 @@ def test_steps_are_coarse_first_and_fine_afterwards_whatever_interrupts_them(tmp
     train(folder, tmp_path / "cut", resume=True)
     whole, cut = (load_file(tmp_path / name / "model" / "weights.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.6])
-def test_weights_are_averaged_anew_when_patches_become_fine(tmp_path, folder, monkeypatch, share) -> None:
-    sides, begun, step, restart = [], [], Supervised.step, Average.restart
-
-    def watched(self, x_NCHW, truth):
-        sides.append(x_NCHW.shape[-1])
-        return step(self, x_NCHW, truth)
-
-    def restarted(self, network):
-        begun.append(len(sides))
-        restart(self, network)
-
-    monkeypatch.setattr(Supervised, "step", watched)
-    monkeypatch.setattr(Average, "restart", restarted)
-    train(folder, tmp_path / "run", **TINY, epochs=3, coarse_first=share)
-    assert begun == ([0, sides.count(16)] if share else [0])
 
 
 def test_a_network_that_takes_no_smaller_patches_is_told(tmp_path, folder) -> None:

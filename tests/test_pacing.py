@@ -113,19 +113,6 @@ def test_the_average_is_even_over_noise():
     assert abs(float(average.state["norm.weight"][0])) < 0.6  # the deviation of about 40 of them is 0.16
 
 
-def test_an_average_that_is_restarted_forgets_at_once():
-    network = Counted()
-    network.set(-100, 0)
-    average = Average(network, 0.2)
-    average.update(network, 0.01)
-    network.set(1, 5)
-    average.restart(network)
-    torch.testing.assert_close(average.state["norm.weight"], torch.ones(2))
-    network.set(2, 6)
-    average.update(network, 0.01)
-    assert 1 < average.state["norm.weight"][0] <= 2
-
-
 def test_the_average_is_a_copy():
     network = Counted()
     average = Average(network, 0.05)

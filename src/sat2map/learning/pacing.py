@@ -79,8 +79,8 @@ def lr_factor(schedule: str, done: float) -> float:
 class Average:
     """An exponential moving average of a network's weights, over a fixed share of the training.
 
-    Polyak averaging in the exponential form. In the first steps it looks back less far, so that the start is soon
-    forgotten.
+    Polyak averaging in the exponential form. In the first steps it looks back less far, so that the random start is
+    soon forgotten.
 
     Args:
         network: Its weights are the first ones.
@@ -89,10 +89,6 @@ class Average:
 
     def __init__(self, network: torch.nn.Module, horizon: float) -> None:
         self.horizon = horizon
-        self.restart(network)
-
-    def restart(self, network: torch.nn.Module) -> None:
-        """Forget what was averaged, and begin with the network's weights."""
         self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.steps = 0
 

@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 ASIDE = 0.05
 """Share of the time that validation, pictures and checkpoints may take when training against the clock."""
 
-PROGRESS = ("epoch", "step", "stale", "best", "coarse")
-"""What tells how far a trainer is, apart from the clock."""
 
 COLLAPSED = 0.05
 """Below this share of the variety of true maps, maps are taken to be the same everywhere."""
@@ -60,7 +58,6 @@ class Trainer:
         self.steps = -(-len(plan.samples.anchors) // self.options.batch)
         self.step = self.epoch = self.stale = 0
         self.best = -math.inf
-        self.coarse = plan.recipe.coarse_first > 0
         self.aside = 0.0
         self.pace = Pace.of(self.options, self.steps)
 
@@ -94,7 +91,7 @@ class Trainer:
                 break
             lr = self._set_lr(before)
             x_NCHW, truth = to_device(self.fabric, batch)
-            if self._still_coarse(before):
+            if before < self.plan.recipe.coarse_first:
                 x_NCHW, truth = halved(x_NCHW, truth)
             for name, value in self.objective.step(x_NCHW, truth).items():
                 sums[name].append(value)
@@ -116,14 +113,6 @@ class Trainer:
         if self.plan.recipe.schedule != "plateau":
             self.objective.set_lr(lr_factor(self.plan.recipe.schedule, done))
         return self.objective.lr
-
-    def _still_coarse(self, done: float) -> bool:
-        """Tell whether patches are shown at half their size; when that ends, weights are averaged anew."""
-        if self.coarse and done >= self.plan.recipe.coarse_first:
-            self.coarse = False
-            if self.average:  # an average of weights for coarse patches and for fine ones fits neither
-                self.average.restart(self.objective.network.module)
-        return self.coarse
 
     def _after_step(self, before: float, sums: dict[str, list[torch.Tensor]]) -> None:
         done = min(self.pace.done(self.step), 1.0)
@@ -210,7 +199,7 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "average": (self.average.state, self.average.steps) if self.average else None,
             "plateau": self.plateau.state_dict(),
-            "progress": {name: getattr(self, name) for name in PROGRESS},
+            "progress": {"epoch": self.epoch, "step": self.step, "stale": self.stale, "best": self.best},
             "elapsed": self.pace.elapsed,
         }
         self._keep("last", state)
