@@ -168,6 +168,16 @@ def test_sparse_labels_are_in_every_patch(row, col, seed):
         assert (epoch(made, number, batch=1)[1] == 2).sum() == 1
 
 
+def test_warped_patches_are_cut_again_until_they_hold_labels():
+    ids = np.full((70, 50), IGNORED, np.uint8)
+    ids[33:36, 20:23] = 2
+    made = samples(pair(np.ones((70, 50), np.uint8), ids), augmentation=replace(STRONG, shift=0.5, warp=1))
+    first = replace(made, crops=False)  # one try for each patch
+    share, share_first = (np.mean([(epoch(m, n, batch=1)[1] == 2).any() for n in range(100)]) for m in (made, first))
+    assert share_first < 0.9
+    assert share > 0.95
+
+
 def test_cells_count_their_labels():
     ids = np.full((SIZE, 3 * SIZE), IGNORED, np.uint8)
     ids[0, :3] = 1

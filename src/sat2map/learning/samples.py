@@ -25,7 +25,6 @@ from sat2map.tiling import Window, grid
 Batch = tuple[np.ndarray, np.ndarray]
 """Inputs `(N, C, H, W)` float32 and the maps they should become, uint8: ids `(N, H, W)`, or pictures `(N, 4, H, W)`."""
 
-
 TRIES = 4
 """How often a patch is cut at random, until it holds labels."""
 
