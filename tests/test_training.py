@@ -174,6 +174,24 @@ def test_minutes_end_in_time_with_the_learning_rate_at_its_end(tmp_path, folder,
 
 
 @pytest.mark.usefixtures("without_graph")
+def test_what_was_trained_last_is_kept_though_time_runs_out_in_between(tmp_path, folder, monkeypatch):
+    clock = {"now": 1.0}
+    monkeypatch.setattr(Pace, "elapsed", property(lambda _: clock["now"]))
+    monkeypatch.setattr("sat2map.learning.trainer.ASIDE", -1.0)  # no time to validate before the end
+
+    def written(journal, row):
+        clock["now"] = 60.0
+        write(journal, row)
+
+    write = Journal.write
+    monkeypatch.setattr(Journal, "write", written)
+    told = RunFolder(train(folder, tmp_path / "run", minutes=1.0, **TINY)).rows()
+    assert "val_mean_iou" not in told[0]
+    assert len(told) == 2
+    assert told[-1]["val_mean_iou"] is not None
+
+
+@pytest.mark.usefixtures("without_graph")
 def test_patience_ends_a_run_that_gains_nothing(tmp_path, folder):
     made = train(folder, tmp_path / "run", epochs=30, patience=2, **TINY | {"lr": 1e-12, "schedule": "constant"})
     assert 3 <= len(rows(made)) < 30

@@ -59,6 +59,7 @@ class Trainer:
         self.step = self.epoch = self.stale = 0
         self.best = -math.inf
         self.aside = 0.0
+        self.paused = True
         self.pace = Pace.of(self.options, self.steps)
 
     def run(self) -> None:
@@ -73,8 +74,9 @@ class Trainer:
         self.fabric.barrier()
 
     def _finished(self) -> bool:
+        """Tell whether training is over; never before what was trained last is validated and kept."""
         patience = self.options.patience
-        return self._done() >= 1 or (patience is not None and self.stale >= patience)
+        return (self.paused and self._done() >= 1) or (patience is not None and self.stale >= patience)
 
     def _done(self) -> float:
         """Return how much is done, alike in all processes: the first one's clock counts."""
@@ -127,13 +129,13 @@ class Trainer:
         row: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "seconds": round(self.pace.elapsed, 3)}
         row |= {"lr": lr, **losses}
         began = time.monotonic()
-        pausing = self._may_pause()
-        if pausing:
+        self.paused = self._may_pause()
+        if self.paused:
             row |= self._validate()
         if self.journal:
             self.journal.write(row)
             self._tell_defeat(losses)
-        if pausing:  # the checkpoint comes last: on resuming, rows without one are forgotten, none are missing
+        if self.paused:  # the checkpoint comes last: on resuming, rows without one are forgotten, none are missing
             self._save()
             self.aside += time.monotonic() - began
 
