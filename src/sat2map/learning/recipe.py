@@ -33,7 +33,7 @@ class Recipe:
 
 
 USUAL = {
-    "classes": Recipe("unet", "cross_entropy + dice", 1e-3, "adamw", "cosine", clip=1.0, horizon=0.2),
+    "classes": Recipe("unet", "cross_entropy + dice", 1e-3, "adamw", "cosine", clip=1.0, horizon=0.1),
     "picture": Recipe("pix2pix", "100*l1", 2e-4, "gan-adam", "linear", clip=None, horizon=0.05),
 }
 """The recipe of each kind of output; that of pictures is of Isola et al. 2017, Image-to-Image Translation (pix2pix)."""
