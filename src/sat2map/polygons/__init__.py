@@ -33,6 +33,8 @@ def polygonize(
 ) -> Path:
     """Turn a class map into polygons with the columns `class`, `value`, `area` and perhaps `confidence`.
 
+    Beside them a style for QGIS draws them in the colours of the map's legend, where it has one.
+
     Areas are square metres on the ground, measured on the ellipsoid where the map's CRS is geographic or shows areas by
     more than 1 % too large or small (Web Mercator); or pixels where it has no CRS. The map is read in strips of rows
     and polygons are written as they are finished, so memory does not grow with the map's height, but for the corners of
@@ -76,5 +78,5 @@ def polygonize(
         simplify=simplify,
         confidence=confidence,
     )
-    publish(features.batches(rows), features.schema, out_path, source.crs)
+    publish(features.batches(rows), features.schema, out_path, source.crs, source.legend)
     return out_path

@@ -15,6 +15,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from sat2map.errors import SceneError, UnknownName
+from sat2map.legend import Legend
 from sat2map.progress import track
 from sat2map.sinks import read_map_legend
 from sat2map.sinks.files import reason
@@ -33,7 +34,7 @@ class ClassMap:
         path: Its file.
         shape: Height and width.
         outside: The number that stands for nodata in strips.
-        names: The names of classes by their numbers; others are called by their numbers.
+        legend: Names and colours of its classes, if it tells them; others are called by their numbers.
         affine: From columns and rows to map coordinates; rows are negative y where the map has no georeference.
         crs: The CRS of map coordinates, if there is one.
     """
@@ -41,13 +42,19 @@ class ClassMap:
     path: Path | str
     shape: tuple[int, int]
     outside: int
-    names: Mapping[int, str]
+    legend: Legend | None
     affine: Affine
     crs: CRS | None
 
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The names of classes by their numbers."""
+        return {c.value: c.name for c in self.legend.classes} if self.legend else {}
+
     def named(self, values: np.ndarray) -> list[str]:
         """Return the names of classes."""
-        return [self.names.get(value, str(value)) for value in values.tolist()]
+        names = self.names
+        return [names.get(value, str(value)) for value in values.tolist()]
 
     def values_of(self, classes: tuple[str, ...], rows: int) -> list[int]:
         """Return the numbers of classes, whatever the case of their names. Reads the map if its legend lacks a name.
@@ -103,7 +110,7 @@ def open_class_map(path: Path | str) -> ClassMap:
         raise
     except (RasterioError, OSError) as error:
         raise SceneError(f"{path} cannot be read as a class map: {reason(error)}.") from None
-    return ClassMap(path, shape, outside, {c.value: c.name for c in legend.classes} if legend else {}, affine, crs)
+    return ClassMap(path, shape, outside, legend, affine, crs)
 
 
 def _check_bands(file: rasterio.DatasetReader, path: Path | str) -> None:

@@ -18,8 +18,10 @@ import pyogrio
 from pyproj import CRS
 
 from sat2map.errors import OutputError
+from sat2map.legend import Legend
 from sat2map.sinks import Part
 from sat2map.sinks.files import reason
+from sat2map.sinks.style import is_ours, qgis_style
 
 GEOMETRY = "geometry"
 """The column of the polygons, as WKB."""
@@ -62,8 +64,10 @@ WRITERS: dict[str, Write] = {
 """How polygons are written to a file of this suffix."""
 
 
-def publish(batches: Generator[pa.RecordBatch], schema: pa.Schema, path: Path, crs: CRS | None) -> None:
-    """Write batches beside their destination while they come, then move the file there.
+def publish(
+    batches: Generator[pa.RecordBatch], schema: pa.Schema, path: Path, crs: CRS | None, legend: Legend | None
+) -> None:
+    """Write batches beside their destination while they come, then move the file there, with a style for QGIS.
 
     Raises:
         OutputError: The disk is full or gone.
@@ -76,6 +80,8 @@ def publish(batches: Generator[pa.RecordBatch], schema: pa.Schema, path: Path, c
             warnings.filterwarnings("ignore", "'crs' was not provided")  # nor has the map one
             reader = pa.RecordBatchReader.from_batches(schema, stream)
             WRITERS[path.suffix.lower()](reader, part.file(), crs)
+        if legend is not None and _may_style(path):
+            part.file(path.with_suffix(".qml").name).write_text(qgis_style(legend), encoding="utf-8")
         part.publish()
     except (OSError, RuntimeError, pa.ArrowException) as error:  # pyogrio's errors are RuntimeErrors
         if stream.failure is not None:
@@ -83,6 +89,12 @@ def publish(batches: Generator[pa.RecordBatch], schema: pa.Schema, path: Path, c
         raise OutputError(f"{path} cannot be written: {reason(error)}. Is there room on the disk?") from error
     finally:
         part.discard()
+
+
+def _may_style(path: Path) -> bool:
+    """Tell whether the style of this name is theirs to write: not the user's, nor that of another map called so."""
+    style = path.with_suffix(".qml")
+    return not style.exists() or (path.exists() and is_ours(style))
 
 
 class _Stream:
