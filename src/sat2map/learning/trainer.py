@@ -59,7 +59,7 @@ class Trainer:
         self.step = self.epoch = self.stale = 0
         self.best = -math.inf
         self.aside = 0.0
-        self.paused = True
+        self.paused = True  # what is trained so far, nothing or a checkpoint, is validated and kept
         self.pace = Pace.of(self.options, self.steps)
 
     def run(self) -> None:
