@@ -26,6 +26,7 @@ RECIPE = {
     "patches": "grid",
     "size": 256,
     "scale": 1.0,
+    "whiten": False,
     "zoom": 0.0,
 }
 

@@ -28,6 +28,7 @@ def main() -> None:
         network="small-unet",
         size=128,
         scale=1.0,
+        whiten=False,
         batch=16,
         epochs=words.epochs,
         tune=(f"width={words.widths}", f"lr={words.rates}"),

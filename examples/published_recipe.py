@@ -20,6 +20,7 @@ RECIPE = {
     "patches": "grid",
     "size": 256,
     "scale": 1.0,
+    "whiten": False,
     "batch": 16,
     "optimizer": "adam",
     "lr": 1e-3,

@@ -17,6 +17,7 @@ from sat2map.learning.losses import LOSSES, PICTURE_LOSSES, parse_loss
 from sat2map.learning.objectives import Adversarial, Loss, Supervised
 from sat2map.learning.recipe import Recipe, choose_recipe
 from sat2map.learning.samples import Samples
+from sat2map.learning.whitening import whiten
 from sat2map.mapmodel import Architecture
 from sat2map.networks import network_summary, stride_of
 from sat2map.networks.anysize import at_scale
@@ -30,6 +31,9 @@ from sat2map.tiling import Tiling
 
 WINDOW = 512
 """Side in pixels of the windows at validation and prediction, where images are that large."""
+
+LOOKED_AT = 32
+"""From so many patches the first filters are taken."""
 
 
 def own_of(network: torch.nn.Module | None, loss: Loss | None) -> tuple[str, ...]:
@@ -99,7 +103,7 @@ class Plan:
         return Tiling(size, size // 4, self.unit)
 
     def build_network(self) -> torch.nn.Module:
-        """Return the network with the weights it starts from; the same ones for the same seed."""
+        """Return the network with random weights or those that are asked for; the same ones for the same seed."""
         if self.network is not None:
             return at_scale(copy.deepcopy(self.network), self.scale)
         torch.manual_seed(self.options.seed)
@@ -109,6 +113,15 @@ class Plan:
             channels=self.output.channels,
             encoder_weights=self.options.encoder_weights,
         )
+
+    def starting_network(self) -> torch.nn.Module:
+        """Return the network as training starts from it: its first filters are of the imagery if they were random."""
+        network = self.build_network()
+        if self.recipe.whiten and self.network is None and self.options.encoder_weights == "none":
+            anchors = self.samples.order(0)[:LOOKED_AT]
+            patches = [self.samples.sample(0, number, int(anchor))[0] for number, anchor in enumerate(anchors)]
+            whiten(network, [torch.from_numpy(image_CHW) for image_CHW in patches])
+        return network
 
     @cached_property
     def summaries(self) -> dict[str, str]:

@@ -20,6 +20,7 @@ class Recipe:
         clip: To this norm gradients are clipped; None if they are not.
         horizon: Share of the training over which weights are averaged (docs/log.md).
         coarse_first: Share of the training in which patches are shown at half their size.
+        whiten: Whether the first filters are taken from the imagery.
     """
 
     network: str
@@ -30,10 +31,11 @@ class Recipe:
     clip: float | None
     horizon: float
     coarse_first: float = 0.0
+    whiten: bool = False
 
 
 USUAL = {
-    "classes": Recipe("unet", "cross_entropy + dice", 1e-3, "adamw", "cosine", clip=1.0, horizon=0.1),
+    "classes": Recipe("unet", "cross_entropy + dice", 1e-3, "adamw", "cosine", clip=1.0, horizon=0.1, whiten=True),
     "picture": Recipe("pix2pix", "100*l1", 2e-4, "gan-adam", "linear", clip=None, horizon=0.05),
 }
 """The recipe of each kind of output; that of pictures is of Isola et al. 2017, Image-to-Image Translation (pix2pix)."""
@@ -45,7 +47,7 @@ HURRIED = 0.5
 
 def choose_recipe(options: TrainOptions, kind: str) -> Recipe:
     """Return the recipe for an output of this kind."""
-    words = ("network", "loss", "lr", "optimizer", "schedule", "coarse_first")
+    words = ("network", "loss", "lr", "optimizer", "schedule", "coarse_first", "whiten")
     given = {name: getattr(options, name) for name in words if getattr(options, name) is not None}
     recipe = replace(USUAL[kind], **given)
     if options.coarse_first is None and kind == "classes" and _hurries(options, recipe):

@@ -48,7 +48,7 @@ class Trainer:
         self.fabric, self.plan, self.options = fabric, plan, plan.options
         if fabric.world_size > 1 and fabric.device.type == "cpu":
             torch.set_num_threads(max((os.cpu_count() or 1) // plan.options.devices, 1))
-        network = plan.build_network().to(memory_format=torch.channels_last)
+        network = plan.starting_network().to(memory_format=torch.channels_last)
         self.judged = copy.deepcopy(network).to(fabric.device).eval()
         self.objective = plan.build_objective(fabric, network)
         self.average = Average(self.objective.network.module, plan.recipe.horizon) if self.options.average else None

@@ -188,7 +188,7 @@ class _Rehearsal:
     def __init__(self, plan: Plan, batch: int) -> None:
         self.plan, self.batch = plan, batch
         self.fabric = open_fabric(replace(plan.options, devices=1))
-        self.objective = plan.build_objective(self.fabric, plan.build_network())
+        self.objective = plan.build_objective(self.fabric, plan.starting_network())
         self.batches = self._batches()
 
     def _batches(self) -> Iterator[Batch]:
