@@ -16,6 +16,7 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 
+from sat2map.devices import choose_place
 from sat2map.files import record
 from sat2map.learning.fitting import plan_run
 from sat2map.legend import IGNORED
@@ -24,6 +25,7 @@ from sat2map.options import TrainOptions
 from sat2map.outputs import Classes
 from sat2map.runs import RunFolder
 
+PLACE = choose_place("cpu")
 SIDE, BATCH, PEAK, WARM_UP = 256, 16, 1e-3, 0.08
 WINDOW = 512
 
@@ -62,7 +64,7 @@ def learn(network: torch.nn.Module, pictures: Sequence[Picture], seconds: float,
         patches, truths = zip(*(crop(pictures[i], rng) for i in chosen), strict=True)
         x_NCHW = torch.from_numpy(np.stack(patches)).contiguous(memory_format=torch.channels_last)
         ids_NHW = torch.from_numpy(np.stack(truths)).long()
-        with torch.autocast("cpu", torch.bfloat16):
+        with PLACE.autocast():
             scores_NKHW = network(x_NCHW).float()
         loss = torch.nn.functional.cross_entropy(scores_NKHW, ids_NHW, ignore_index=IGNORED)
         loss = loss + dice(scores_NKHW, ids_NHW)
@@ -96,7 +98,7 @@ def count(network: torch.nn.Module, picture: Picture, classes: int) -> np.ndarra
         for col in range(0, width, WINDOW):
             part = image[:, row : row + WINDOW, col : col + WINDOW]
             padded = np.pad(part, [(0, 0), *((0, -side % 32) for side in part.shape[1:])], mode="reflect")
-            with torch.autocast("cpu", torch.bfloat16):
+            with PLACE.autocast():
                 scores_KHW = network(torch.from_numpy(padded)[None])[0].float()
             mapped = scores_KHW.argmax(0).numpy().astype(np.uint8)[: part.shape[1], : part.shape[2]]
             counts += confusion(ids[row : row + WINDOW, col : col + WINDOW], mapped, classes)
