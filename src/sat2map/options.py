@@ -120,7 +120,7 @@ class LearnOptions(Words):
             more of them fit into the same time. If not given, 0.5 for classes with `minutes` and without `patience`,
             `plateau` or a critic, else 0.
         whiten: Begin with filters taken from the training imagery in the first convolution, in place of random ones
-            (no matter where weights are given). If not given, for classes.
+            (weights that are given stay). If not given, for classes.
         batch: Patches in a step.
         epochs: How often the training ground is gone through. 50 if neither epochs nor minutes are given.
         minutes: How long to train; the learning rate is at its end when the time is.

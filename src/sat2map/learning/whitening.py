@@ -23,17 +23,21 @@ def whiten(network: nn.Module, images: Sequence[torch.Tensor]) -> None:
     """Put the strongest principal components of images into the first convolution that sees them.
 
     Filters that are left over stay as they are. So does all of the network where the images are blank, or where its
-    first convolution sees bands in groups or is not followed by a batch normalisation: that is a transformer, in which
-    no rectifier parts the signs.
+    first convolution sees bands in groups or is not followed by a batch normalisation, as in transformers: there no
+    rectifier parts the signs.
 
     Args:
-        network: From `(N, C, H, W)` to scores.
-        images: Of `(C, H, W)` float32, as the network is shown them: 0 is the mean of a band, and no data.
+        network: From `(N, C, H, W)` to scores, on the CPU.
+        images: At least one, `(C, H, W)` float32, as the network is shown them: 0 is the mean of a band, and no data.
+
+    Raises:
+        ValueError: The network has no convolution.
     """
-    conv, _ = _first_convolution(network, images[0][None])
+    reached = [_first_convolution(network, image_CHW[None]) for image_CHW in images]
+    conv = reached[0][0]
     if conv.groups > 1 or not _normalises_batches(network, conv):
         return
-    moments = [_moment(conv, _first_convolution(network, image_CHW[None])[1]) for image_CHW in images]
+    moments = [_moment(conv, seen_NCHW) for _, seen_NCHW in reached]
     _fill(conv.weight, torch.stack(moments).mean(dim=0))
 
 
