@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
 app = App(
     name="sat2map",
     help="Turn satellite and aerial imagery into maps.",
+    help_format="plaintext",  # the list of commands needs no Markdown, whose parser takes longer to load than the list
     version=sat2map.__version__,
     default_parameter=Parameter(negative_iterable=()),
     suppress_keyboard_interrupt=False,  # `run` tells how to go on
 )
+
+command = partial(app.command, help_format="markdown")
+"""Makes a function a command; its docstring is its help."""
 
 
 def _flat(group: str) -> Parameter:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import sat2map
-from sat2map.cli.app import app, say, show
+from sat2map.cli.app import command, say, show
 from sat2map.errors import BadOption
 
 
-@app.command
+@command
 def download(name: str | None = None, dest: Path | None = None, /, *, overwrite: bool = False) -> None:
     """Fetch a public archive of imagery and labels, check it and unpack it; or list those there are.
 
@@ -30,7 +30,7 @@ def download(name: str | None = None, dest: Path | None = None, /, *, overwrite:
     say(f"Unpacked to {sat2map.download(name, dest, overwrite=overwrite)}")
 
 
-@app.command
+@command
 def demo(
     folder: Path = Path("demo"),
     /,

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 import sat2map
-from sat2map.cli.app import Predicting, Running, app, console, say, show
+from sat2map.cli.app import Predicting, Running, command, console, say, show
 from sat2map.errors import BadOption
 from sat2map.options import PredictOptions, RuntimeOptions
 
 
-@app.command
+@command
 def predict(
     scene: str,
     map: Path,
@@ -65,7 +65,7 @@ def predict(
     say(f"{len(made)} maps in {map}" if many else f"Map in {map}{also}")
 
 
-@app.command
+@command
 def polygonize(
     map: Path,
     polygons: Path,
@@ -105,7 +105,7 @@ def polygonize(
     say(f"Polygons in {made}")
 
 
-@app.command
+@command
 def sample(map: Path, count: int, points: Path, /, *, seed: int = 0, overwrite: bool = False) -> None:
     """Draw random points within each class of a map, to be labelled: the reference for `area`.
 
@@ -121,7 +121,7 @@ def sample(map: Path, count: int, points: Path, /, *, seed: int = 0, overwrite: 
     say(f"  sat2map area {shlex.quote(str(map))} --reference {shlex.quote(str(made))}")
 
 
-@app.command
+@command
 def area(
     map: Path,
     /,
@@ -149,7 +149,7 @@ def area(
         show(tables.areas(found))
 
 
-@app.command
+@command
 def change(
     before: Path,
     after: Path,
@@ -195,7 +195,7 @@ def change(
     say(f"Map, polygons and picture in {out}")
 
 
-@app.command
+@command
 def suggest(
     scene: str,
     places: Path,

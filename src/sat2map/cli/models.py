@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import sat2map
-from sat2map.cli.app import Evaluating, Judging, Learning, Reading, Splitting, app, console, say, show
+from sat2map.cli.app import Evaluating, Judging, Learning, Reading, Splitting, command, console, say, show
 from sat2map.errors import BadOption
 from sat2map.options import CriticOptions, EvaluateOptions, LearnOptions, ReadOptions, SplitOptions
 
 log = logging.getLogger(__name__)
 
 
-@app.command
+@command
 def inspect(source: str, /, *, leaks: Path | None = None, json: bool = False, read: Reading = ReadOptions()) -> int:
     """Tell what a folder or file of imagery and labels holds, and what is wrong with it.
 
@@ -36,7 +36,7 @@ def inspect(source: str, /, *, leaks: Path | None = None, json: bool = False, re
     return 0 if found.trainable else 2
 
 
-@app.command
+@command
 def train(
     source: str,
     run: Path,
@@ -72,7 +72,7 @@ def train(
     say(f"  sat2map predict SCENE MAP.tif --model {shlex.quote(str(run))}")
 
 
-@app.command
+@command
 def evaluate(
     source: str,
     report: Path,
@@ -101,7 +101,7 @@ def evaluate(
     say(f"Report in {made.report}")
 
 
-@app.command
+@command
 def export(run: Path, /) -> int:
     """Add a graph in int8 to a trained model, for `predict --precision int8` on a processor.
 
@@ -116,7 +116,7 @@ def export(run: Path, /) -> int:
     return 0 if made.kept else 1
 
 
-@app.command
+@command
 def networks(
     name: str | None = None,
     /,
