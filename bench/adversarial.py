@@ -2,6 +2,7 @@
 
     python bench/adversarial.py --batch 1 --rounds 5 --json out.json
     python bench/adversarial.py SOURCE --steps 200        # and the losses that equal steps reach
+    python bench/adversarial.py SOURCE --rounds 0 --rounded     # only these, as in bf16 on a processor without it
 
 The plain step is what the published implementations do: float32, memory as it comes, transposed convolutions, binary
 cross-entropy + 100 * L1, Adam. Ours is `Adversarial` as `sat2map train` makes it.
@@ -21,7 +22,9 @@ from statistics import median
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+from torch.nn.utils.parametrize import register_parametrization
 
 from sat2map.devices import choose_place
 from sat2map.learning.losses import PICTURE_LOSSES, parse_loss
@@ -66,25 +69,54 @@ def plain_step(seed: int) -> Step:
     return step
 
 
-def our_step(network: str, seed: int) -> Step:
+class Rounded(torch.autograd.Function):
+    """To bfloat16 and back, values as well as gradients."""
+
+    @staticmethod
+    def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+        return x.bfloat16().float()
+
+    @staticmethod
+    def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.bfloat16().float()
+
+
+class Rounding(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return Rounded.apply(x)
+
+
+def round_all(network: nn.Module) -> None:
+    """Make a network compute what autocast does, in float32: layers and what they are given are rounded to bfloat16."""
+    for layer in [module for module in network.modules() if not list(module.children())]:
+        layer.register_forward_pre_hook(lambda _, given: tuple(Rounded.apply(x) for x in given))
+        layer.register_forward_hook(lambda _, given, made: Rounded.apply(made))
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            for name in [name for name, value in layer.named_parameters() if value is not None]:
+                register_parametrization(layer, name, Rounding())
+
+
+def our_step(network: str, rounded: bool, seed: int) -> Step:
     """Return a step of this package; it returns L1."""
     fabric = Fabric(accelerator="cpu", precision=choose_place("cpu", "auto").fabric_precision)
     torch.manual_seed(seed)
-    generator = build_network(network, bands=3, channels=3).to(memory_format=torch.channels_last)
-    critic = PatchCritic(6).to(memory_format=torch.channels_last)
+    generator, critic = build_network(network, bands=3, channels=3), PatchCritic(6)
+    if rounded:
+        round_all(generator)
+        round_all(critic)
     objective = Adversarial(
         fabric, generator, parse_loss("100*l1", known=PICTURE_LOSSES), USUAL["picture"], 0.0,
         critic=critic, output=Picture(), options=CriticOptions(adversarial=1),
     )  # fmt: skip
-    return lambda x, y: float(objective.step(x.contiguous(memory_format=torch.channels_last), y)["loss"]) / 100
+    return lambda x, y: float(objective.step(x, y)["loss"]) / 100
 
 
 OURS = ["pix2pix", "pix2pix-resize"]
 
 
-def ways_of(networks: Sequence[str]) -> dict[str, Callable[[int], Step]]:
+def ways_of(networks: Sequence[str], rounded: bool) -> dict[str, Callable[[int], Step]]:
     """Return how to make the steps that are compared: the plain one, and ours of these networks."""
-    return {"plain": plain_step, **{name: partial(our_step, name) for name in networks}}
+    return {"plain": plain_step, **{name: partial(our_step, name, rounded) for name in networks}}
 
 
 def random_pairs(batch: int) -> Pairs:
@@ -129,11 +161,11 @@ def timed(ways: Mapping[str, Callable[[int], Step]], batch: int, rounds: int) ->
 
 
 def learnt(
-    ways: Mapping[str, Callable[[int], Step]], source: Path, batch: int, steps: int, seeds: int
+    ways: Mapping[str, Callable[[int], Step]], source: Path, batch: int, steps: int, seeds: Sequence[int]
 ) -> dict[str, list[float]]:
     """Return the mean L1 of the last tenth of the steps, of each way and seed, from the same batches."""
     reached: dict[str, list[float]] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         for name, make in ways.items():
             step, pairs = make(seed), pairs_of(source, batch)
             told = [step(*(torch.from_numpy(a) for a in next(pairs))) for _ in range(steps)]
@@ -149,17 +181,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--rounded", action="store_true", help="ours rounds as bf16 does, slowly, where there is none")
     parser.add_argument("--json", type=Path)
     words = parser.parse_args()
-    ways = ways_of(words.networks)
+    ways = ways_of(words.networks, words.rounded)
     found: dict[str, object] = {
         "parameters": count_parameters(build_network("pix2pix", bands=3, channels=3)),
         "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
     }
-    for batch in words.batch:
+    for batch in words.batch if words.rounds else []:
         seconds = timed(ways, batch, words.rounds)
         ratios = {name: seconds["plain"] / value for name, value in seconds.items()}
         found[f"seconds_batch_{batch}"], found[f"ratio_batch_{batch}"] = seconds, ratios

@@ -26,6 +26,7 @@ from sat2map.outputs import Classes
 from sat2map.runs import RunFolder
 
 PLACE = choose_place("cpu")
+LAYOUT = torch.channels_last if PLACE.precision == "bf16" else torch.contiguous_format
 SIDE, BATCH, PEAK, WARM_UP = 256, 16, 1e-3, 0.08
 WINDOW = 512
 
@@ -43,7 +44,7 @@ def train_plainly(source: str, *, minutes: float, seed: int, **parts: tuple[str,
     names = plan.output.legend.names
     torch.manual_seed(seed)
     network = smp.Unet("resnet34", encoder_weights=None, in_channels=len(plan.inputs.bands), classes=len(names))
-    network = network.to(memory_format=torch.channels_last)
+    network = network.to(memory_format=LAYOUT)
     steps = learn(network, learnt, 60 * minutes, np.random.default_rng(seed))
     counts = sum((count(network, picture, len(names)) for picture in tested), np.zeros((len(names),) * 2, np.int64))
     return steps, scores_of(counts, names)
@@ -62,7 +63,7 @@ def learn(network: torch.nn.Module, pictures: Sequence[Picture], seconds: float,
             group["lr"] = PEAK * min(done / WARM_UP, 0.5 * (1 + math.cos(math.pi * done)))
         chosen = rng.choice(len(pictures), BATCH, p=chances)
         patches, truths = zip(*(crop(pictures[i], rng) for i in chosen), strict=True)
-        x_NCHW = torch.from_numpy(np.stack(patches)).contiguous(memory_format=torch.channels_last)
+        x_NCHW = torch.from_numpy(np.stack(patches)).contiguous(memory_format=LAYOUT)
         ids_NHW = torch.from_numpy(np.stack(truths)).long()
         with PLACE.autocast():
             scores_NKHW = network(x_NCHW).float()

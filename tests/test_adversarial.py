@@ -30,9 +30,9 @@ def network(bands: int, channels: int) -> torch.nn.Module:
     return torch.nn.Sequential(inner, torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Conv2d(8, channels, 1))
 
 
-def objective(kind: str, clip: float | None = None, **words: object) -> Adversarial:
+def objective(kind: str, clip: float | None = None, precision: str = "32-true", **words: object) -> Adversarial:
     """Return an objective that starts from the same weights each time."""
-    fabric, output = Fabric(accelerator="cpu"), OUTPUTS[kind]
+    fabric, output = Fabric(accelerator="cpu", precision=precision), OUTPUTS[kind]
     generator, critic = network(3, output.channels), network(3 + output.channels, 1)
     recipe = replace(USUAL[kind], optimizer="gan-adam", lr=2e-4, clip=clip)
     options = CriticOptions(**{"adversarial": 1.0, **words})
@@ -89,6 +89,20 @@ def test_without_a_critic_it_is_supervised(kind):
         silent.step(*batch(kind, seed))
     for name, value in plain.network.module.state_dict().items():
         torch.testing.assert_close(value, silent.network.module.state_dict()[name], msg=name)
+
+
+@pytest.mark.parametrize(
+    ("precision", "layout"), [("32-true", torch.contiguous_format), ("bf16-mixed", torch.channels_last)]
+)
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_all_lies_in_memory_as_filters_do(kind, precision, layout):
+    """Channels last, but for float32 on a processor: there gradients of such filters are slow."""
+    made, seen = objective(kind, precision=precision), []
+    for convolution in (made.network.module[0], made.rival.network.module[0]):
+        convolution.register_forward_hook(lambda module, given, scores: seen.extend([module.weight, scores]))
+    made.step(*batch(kind))
+    assert len(seen) >= 4
+    assert all(tensor.is_contiguous(memory_format=layout) for tensor in seen)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

@@ -211,7 +211,7 @@ def _coverage_facts(tally: Tally) -> dict[str, str]:
     """Return how right the surest pixels are, and below which probability the others lie."""
     surest = tally.reliability[-1]
     return {
-        f"The surest {share:.0%}": f"{percent(surest.accuracy_at(share))} right, those above {at:.2f}"
+        f"The surest {100 * share:.0f} %": f"{percent(surest.accuracy_at(share))} right, those above {at:.2f}"
         for share in (0.95, 0.9, 0.8, 0.7)
         if (at := surest.confidence_at(share)) is not None
     }

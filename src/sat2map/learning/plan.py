@@ -153,7 +153,6 @@ class Plan:
         loss, critic, decay = self.build_loss(), self.build_critic(), self.options.weight_decay
         if critic is None:
             return Supervised(fabric, network, loss, self.recipe, decay)
-        critic = critic.to(memory_format=torch.channels_last)
         return Adversarial(
             fabric, network, loss, self.recipe, decay, critic=critic, output=self.output, options=self.options
         )

@@ -48,8 +48,8 @@ class Trainer:
         self.fabric, self.plan, self.options = fabric, plan, plan.options
         if fabric.world_size > 1 and fabric.device.type == "cpu":
             torch.set_num_threads(max((os.cpu_count() or 1) // plan.options.devices, 1))
-        network = plan.starting_network().to(memory_format=torch.channels_last)
-        self.judged = copy.deepcopy(network).to(fabric.device).eval()
+        network = plan.starting_network()
+        self.judged = copy.deepcopy(network).to(fabric.device, memory_format=torch.channels_last).eval()
         self.objective = plan.build_objective(fabric, network)
         self.average = Average(self.objective.network.module, plan.recipe.horizon) if self.options.average else None
         self.plateau = ReduceLROnPlateau(self.objective.learner.optimizer, "max", factor=0.1, patience=PLATEAU)
