@@ -49,7 +49,7 @@ class Trainer:
         if fabric.world_size > 1 and fabric.device.type == "cpu":
             torch.set_num_threads(max((os.cpu_count() or 1) // plan.options.devices, 1))
         network = plan.starting_network()
-        self.judged = copy.deepcopy(network).to(fabric.device, memory_format=torch.channels_last).eval()
+        self.judged = copy.deepcopy(network).to(fabric.device).to(memory_format=torch.channels_last).eval()
         self.objective = plan.build_objective(fabric, network)
         self.average = Average(self.objective.network.module, plan.recipe.horizon) if self.options.average else None
         self.plateau = ReduceLROnPlateau(self.objective.learner.optimizer, "max", factor=0.1, patience=PLATEAU)
