@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from dataclasses import replace
 
 import pytest
@@ -37,6 +38,10 @@ def objective(kind: str, clip: float | None = None, precision: str = "32-true", 
     recipe = replace(USUAL[kind], optimizer="gan-adam", lr=2e-4, clip=clip)
     options = CriticOptions(**{"adversarial": 1.0, **words})
     return Adversarial(fabric, generator, LOSSES[kind], recipe, 0.0, critic=critic, output=output, options=options)
+
+
+def learnt(made: Adversarial) -> list[torch.Tensor]:
+    return [*made.network.module.parameters(), *made.rival.network.module.parameters()]
 
 
 def batch(kind: str, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,6 +108,27 @@ def test_all_lies_in_memory_as_filters_do(kind, precision, layout):
     made.step(*batch(kind))
     assert len(seen) >= 4
     assert all(tensor.is_contiguous(memory_format=layout) for tensor in seen)
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_what_another_precision_kept_in_memory_otherwise_goes_on_alike(kind):
+    begun = objective(kind, precision="bf16-mixed")
+    for seed in range(3):
+        begun.step(*batch(kind, seed))
+    kept = io.BytesIO()
+    torch.save(begun.state_dict(), kept)
+    plain, otherwise = objective(kind), objective(kind)
+    otherwise.load_state_dict(torch.load(io.BytesIO(kept.getvalue())))
+    state = torch.load(io.BytesIO(kept.getvalue()))
+    for player in (state, state["critic"]):
+        assert not player["optimizer"]["state"][0]["exp_avg"].is_contiguous()
+        for moments in player["optimizer"]["state"].values():
+            moments |= {name: value.contiguous() for name, value in moments.items()}
+    plain.load_state_dict(state)
+    for made in (plain, otherwise):
+        made.step(*batch(kind))
+    for one, other in zip(learnt(plain), learnt(otherwise), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

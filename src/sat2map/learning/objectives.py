@@ -96,6 +96,9 @@ class Learner:
         """Go on from the dict of `state_dict`."""
         self.network.module.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():  # fused steps take them to lie in memory as weights do
+            like = {name: value for name, value in moments.items() if value.shape == parameter.shape}
+            moments |= {name: torch.empty_like(parameter).copy_(value) for name, value in like.items()}
 
 
 class Supervised:
