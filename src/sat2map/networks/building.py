@@ -9,7 +9,6 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from torch import nn
 
 from sat2map.errors import BadOption, UnknownName
@@ -27,7 +26,6 @@ def build_on_encoder(
         inner = _builder(entry)(encoder_name=encoder, encoder_weights=None, in_channels=bands, classes=channels)
         network = AnySize(inner, entry.least, entry.stride)
         _freeze_unused(network, bands)
-        _hand_on(network)
     except Exception as error:  # which of a thousand encoders fits which network only their authors know
         raise BadOption(
             f"{entry.name} cannot be built on the encoder {encoder.removeprefix('tu-')!r} for images of any size "
@@ -87,19 +85,3 @@ def _freeze_unused(network: AnySize, bands: int) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)
     network.train()
-
-
-def _hand_on(network: nn.Module) -> None:
-    """Let the decoder of a U-Net begin by handing on what it is given: each filter one channel, evenly chosen.
-
-    So features of all levels reach the scores at once, and gradients the encoder, unmixed; random filters would do
-    neither. For networks without shortcuts: Zagoruyko and Komodakis 2017, DiracNets.
-    """
-    for block in network.modules():
-        if isinstance(block, UnetDecoderBlock):
-            for weight in (block.conv1[0].weight, block.conv2[0].weight):
-                filters, channels = weight.shape[:2]
-                chosen = torch.arange(filters) * channels // filters
-                nn.init.zeros_(weight)
-                with torch.no_grad():
-                    weight[range(filters), chosen, 1, 1] = 1.0
