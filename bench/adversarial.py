@@ -92,7 +92,7 @@ def round_all(network: nn.Module) -> None:
         layer.register_forward_pre_hook(lambda _, given: tuple(Rounded.apply(x) for x in given))
         layer.register_forward_hook(lambda _, given, made: Rounded.apply(made))
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            for name in [name for name, value in layer.named_parameters() if value is not None]:
+            for name in [name for name, _ in layer.named_parameters()]:
                 register_parametrization(layer, name, Rounding())
 
 
