@@ -125,8 +125,8 @@ class LearnOptions(Words):
         epochs: How often the training ground is gone through. 50 if neither epochs nor minutes are given.
         minutes: How long to train; the learning rate is at its end when the time is.
         lr: Peak learning rate. 1e-3 for classes, 2e-4 for pictures if not given.
-        optimizer: `adamw`, `adam`, `gan-adam` (Adam with betas of 0.5 and 0.999) or `sgd`. `adamw` for classes,
-            `gan-adam` for pictures if not given.
+        optimizer: `adamw` (betas of 0.5 and 0.99), `adam`, `gan-adam` (Adam with betas of 0.5 and 0.999) or `sgd`.
+            `adamw` for classes, `gan-adam` for pictures if not given.
         weight_decay: Weight decay of `adamw` and `sgd`.
         schedule: Learning rate over time: `cosine` and `constant` with a warm-up, `linear` (down to 0 in the second
             half), or `plateau` (a tenth when more than five epochs bring no gain). `cosine` for classes, `linear` for

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from sat2map.errors import BadOption
 from sat2map.learning.criteria import CRITERIA, Replay, frozen
 from sat2map.learning.recipe import Recipe
 from sat2map.learning.samples import Batch
@@ -22,21 +24,44 @@ Logged = dict[str, torch.Tensor]
 """What a step tells, still on the device."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), fused=True),
+    "adamw": partial(torch.optim.AdamW, betas=(0.5, 0.99), fused=True),
     "adam": partial(torch.optim.Adam, fused=True),
     "gan-adam": partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True),
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
 }
-"""How an optimizer is made of groups of parameters and a learning rate."""
+"""How an optimizer is made of groups of parameters and a learning rate.
+
+`adamw` is for trainings of few steps, where a shorter memory than the usual 0.9 and 0.999 learns more (docs/log.md).
+"""
+
+NORM_LR = 0.03
+"""A learning rate beyond which no one wants gains that are about 1 to be hurried."""
 
 
-def make_optimizer(network: torch.nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Return the optimizer of a network; biases and normalisations do not decay, and nothing does under Adam."""
+def make_optimizer(
+    network: torch.nn.Module, name: str, lr: float, weight_decay: float, norm_rate: float = 1.0
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a network; biases and normalisations do not decay, and nothing does under Adam.
+
+    Args:
+        network: What learns.
+        name: Of `OPTIMIZERS`.
+        lr: Peak learning rate.
+        weight_decay: Of filters.
+        norm_rate: By how much more than the rest the gains and shifts of batch normalisations learn (see `Recipe`), up
+            to `NORM_LR`.
+    """
     learnt = [p for p in network.parameters() if p.requires_grad]
+    normalising = {p for layer in network.modules() if isinstance(layer, _BatchNorm) for p in layer.parameters()}
     decay = 0.0 if name in ("adam", "gan-adam") else weight_decay
     groups = [
         {"params": [p for p in learnt if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in learnt if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in learnt if p.ndim <= 1 and p not in normalising], "weight_decay": 0.0},
+        {
+            "params": [p for p in learnt if p in normalising],
+            "weight_decay": 0.0,
+            "lr": min(norm_rate * lr, max(lr, NORM_LR)),
+        },
     ]
     return OPTIMIZERS[name](groups, lr=lr)
 
@@ -63,7 +88,7 @@ class Learner:
     Args:
         fabric: Owns device, precision and processes.
         network: What learns.
-        optimizer: How; its learning rate is the peak.
+        optimizer: How; its learning rates are the peaks.
         clip: To this norm gradients are clipped; None if they are not.
     """
 
@@ -71,7 +96,7 @@ class Learner:
         self, fabric: Fabric, network: torch.nn.Module, optimizer: torch.optim.Optimizer, clip: float | None
     ) -> None:
         self.fabric, self.clip = fabric, clip
-        self.peak = float(optimizer.param_groups[0]["lr"])
+        self.peaks = [float(group["lr"]) for group in optimizer.param_groups]
         network = network.to(memory_format=fastest_layout(fabric))
         self.network, self.optimizer = fabric.setup(network, optimizer)
 
@@ -84,16 +109,25 @@ class Learner:
         self.optimizer.step()
 
     def set_lr(self, factor: float) -> None:
-        """Take this share of the peak learning rate."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = factor * self.peak
+        """Take this share of the peak learning rates."""
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = factor * peak
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights and the optimizer's memory."""
         return {"network": self.network.module.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the dict of `state_dict`."""
+        """Go on from the dict of `state_dict`.
+
+        Raises:
+            BadOption: An earlier version made it, whose optimizer was another.
+        """
+        if len(state["optimizer"]["param_groups"]) != len(self.peaks):
+            raise BadOption(
+                "The run was begun by an earlier version, which learnt in another way, so this one cannot go on with "
+                "it. Go on with that version, or start anew with --overwrite."
+            )
         self.network.module.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for parameter, moments in self.optimizer.state.items():  # fused steps take them to lie in memory as weights do
@@ -115,7 +149,7 @@ class Supervised:
     def __init__(
         self, fabric: Fabric, network: torch.nn.Module, loss: Loss, recipe: Recipe, weight_decay: float
     ) -> None:
-        optimizer = make_optimizer(network, recipe.optimizer, recipe.lr, weight_decay)
+        optimizer = make_optimizer(network, recipe.optimizer, recipe.lr, weight_decay, recipe.norm_rate)
         self.learner = Learner(fabric, network, optimizer, recipe.clip)
         self.network, self.loss = self.learner.network, loss
 

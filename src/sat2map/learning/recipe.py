@@ -21,6 +21,9 @@ class Recipe:
         horizon: Share of the training over which weights are averaged (docs/log.md).
         coarse_first: Share of the training in which patches are shown at half their size.
         whiten: Whether the first filters are taken from the imagery.
+        norm_rate: By how much more than the rest the gains and shifts of batch normalisations learn. In a few hundred
+            steps of Adam they would come no further than a tenth or two from where they start (the like for shifts in
+            Jordan 2024, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU).
     """
 
     network: str
@@ -32,10 +35,13 @@ class Recipe:
     horizon: float
     coarse_first: float = 0.0
     whiten: bool = False
+    norm_rate: float = 1.0
 
 
 USUAL = {
-    "classes": Recipe("unet", "cross_entropy + dice", 1e-3, "adamw", "cosine", clip=1.0, horizon=0.1, whiten=True),
+    "classes": Recipe(
+        "unet", "cross_entropy + dice", 1e-3, "adamw", "cosine", clip=1.0, horizon=0.1, whiten=True, norm_rate=30
+    ),
     "picture": Recipe("pix2pix", "100*l1", 2e-4, "gan-adam", "linear", clip=None, horizon=0.05),
 }
 """The recipe of each kind of output; that of pictures is of Isola et al. 2017, Image-to-Image Translation (pix2pix)."""
@@ -50,6 +56,8 @@ def choose_recipe(options: TrainOptions, kind: str) -> Recipe:
     words = ("network", "loss", "lr", "optimizer", "schedule", "coarse_first", "whiten")
     given = {name: getattr(options, name) for name in words if getattr(options, name) is not None}
     recipe = replace(USUAL[kind], **given)
+    if recipe.optimizer != "adamw":
+        recipe = replace(recipe, norm_rate=1.0)
     if options.coarse_first is None and kind == "classes" and _hurries(options, recipe):
         return replace(recipe, coarse_first=HURRIED)
     return recipe
