@@ -12,7 +12,7 @@ install: .venv/installed
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --editable ".[train,ray,serve,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[train,ray,serve,dev]"
 	touch $@
 
 demo: install
