@@ -35,7 +35,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 """
 
 NORM_LR = 0.03
-"""A learning rate beyond which no one wants gains that are about 1 to be hurried."""
+"""The learning rate up to which normalisations are hurried: a step of Adam moves a gain of about 1 by as much."""
 
 
 def make_optimizer(
