@@ -113,11 +113,12 @@ def test_a_step_that_another_version_kept_is_refused_in_a_sentence() -> None:
         ({"adversarial": 1.0}, "classes", 30),
         ({"optimizer": "adam"}, "classes", 1),
         ({"optimizer": "sgd"}, "classes", 1),
+        ({"encoder_weights": "imagenet"}, "classes", 1),
         ({}, "picture", 1),
         ({"optimizer": "adamw"}, "picture", 1),
     ],
 )
-def test_it_is_the_rule_for_classes_under_adamw(words: dict, kind: str, expected: float) -> None:
+def test_it_is_the_rule_for_classes_that_begin_at_random_under_adamw(words: dict, kind: str, expected: float) -> None:
     assert choose_recipe(TrainOptions(**words), kind).norm_rate == expected
 
 

@@ -167,7 +167,12 @@ def test_weights_that_are_given_stay(rgb_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "kind", "expected"),
-    [({}, "classes", True), ({}, "picture", False), ({"whiten": True}, "picture", True)],
+    [
+        ({}, "classes", True),
+        ({}, "picture", False),
+        ({"whiten": True}, "picture", True),
+        ({"whiten": True, "encoder_weights": "imagenet"}, "classes", False),
+    ],
 )
 def test_it_is_the_rule_for_classes(words: dict, kind: str, expected: bool) -> None:
     assert choose_recipe(TrainOptions(**words), kind).whiten is expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -75,7 +75,7 @@ class Plan:
     @property
     def recipe(self) -> Recipe:
         """How to learn."""
-        return choose_recipe(self.options, self.output.kind)
+        return choose_recipe(self.options, self.output.kind, own_network=self.network is not None)
 
     @property
     def architecture(self) -> Architecture:
@@ -102,11 +102,6 @@ class Plan:
         size = round(units * unit)
         return Tiling(size, size // 4, self.unit)
 
-    @property
-    def from_scratch(self) -> bool:
-        """Whether the network begins with random weights."""
-        return self.network is None and self.options.encoder_weights == "none"
-
     def build_network(self) -> torch.nn.Module:
         """Return the network with random weights or those that are asked for; the same ones for the same seed."""
         if self.network is not None:
@@ -122,7 +117,7 @@ class Plan:
     def starting_network(self) -> torch.nn.Module:
         """Return the network as training starts from it: its first filters are of the imagery if they were random."""
         network = self.build_network()
-        if self.recipe.whiten and self.from_scratch:
+        if self.recipe.whiten:
             anchors = self.samples.order(0)[:LOOKED_AT]
             patches = [self.samples.sample(0, number, int(anchor))[0] for number, anchor in enumerate(anchors)]
             whiten(network, [torch.from_numpy(image_CHW) for image_CHW in patches])
@@ -156,11 +151,10 @@ class Plan:
     def build_objective(self, fabric: Fabric, network: torch.nn.Module) -> Supervised:
         """Return what makes the steps of a network."""
         loss, critic, decay = self.build_loss(), self.build_critic(), self.options.weight_decay
-        recipe = self.recipe if self.from_scratch else replace(self.recipe, norm_rate=1.0)
         if critic is None:
-            return Supervised(fabric, network, loss, recipe, decay)
+            return Supervised(fabric, network, loss, self.recipe, decay)
         return Adversarial(
-            fabric, network, loss, recipe, decay, critic=critic, output=self.output, options=self.options
+            fabric, network, loss, self.recipe, decay, critic=critic, output=self.output, options=self.options
         )
 
     def _class_weights(self) -> torch.Tensor | None:

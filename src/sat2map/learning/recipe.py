@@ -20,10 +20,10 @@ class Recipe:
         clip: To this norm gradients are clipped; None if they are not.
         horizon: Share of the training over which weights are averaged (docs/log.md).
         coarse_first: Share of the training in which patches are shown at half their size.
-        whiten: Whether the first filters are taken from the imagery.
-        norm_rate: By how much more than the rest the gains and shifts of batch normalisations learn. In a few hundred
-            steps of Adam they would come no further than a tenth or two from where they start (the like for shifts in
-            Jordan 2024, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU).
+        whiten: Whether the first filters are taken from the imagery; never those of weights that are given.
+        norm_rate: By how much more than the rest the gains and shifts of batch normalisations learn, where weights
+            begin at random. In a few hundred steps of Adam they would come no further than a tenth or two from where
+            they start (the like for shifts in Jordan 2024, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU).
     """
 
     network: str
@@ -51,11 +51,19 @@ HURRIED = 0.5
 """Share of a race against the clock in which classes are learnt from coarse patches (docs/log.md)."""
 
 
-def choose_recipe(options: TrainOptions, kind: str) -> Recipe:
-    """Return the recipe for an output of this kind."""
+def choose_recipe(options: TrainOptions, kind: str, *, own_network: bool = False) -> Recipe:
+    """Return the recipe for an output of this kind.
+
+    Args:
+        options: What is asked for.
+        kind: Of the output, as in `USUAL`.
+        own_network: Whether the network was passed as an object, and with it the weights that it begins with.
+    """
     words = ("network", "loss", "lr", "optimizer", "schedule", "coarse_first", "whiten")
     given = {name: getattr(options, name) for name in words if getattr(options, name) is not None}
     recipe = replace(USUAL[kind], **given)
+    if own_network or options.encoder_weights != "none":
+        recipe = replace(recipe, whiten=False, norm_rate=1.0)
     if recipe.optimizer != "adamw":
         recipe = replace(recipe, norm_rate=1.0)
     if options.coarse_first is None and kind == "classes" and _hurries(options, recipe):
