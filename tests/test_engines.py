@@ -174,7 +174,8 @@ def test_a_driver_joins_a_cluster_and_needs_no_torch(tmp_path, cluster, scene):
         [sys.executable, "-c", code + "; sys.exit(code or 'torch' in sys.modules)"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    told = [line for line in done.stderr.splitlines() if not line.startswith("Waiting for a worker: ")]  # if it is busy
+    assert (done.returncode, told) == (0, [])
     assert done.stdout.startswith("OpenVINO on the processor in ") and ", Ray: 32,400 pixels" in done.stdout
 
 

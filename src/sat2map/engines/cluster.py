@@ -23,7 +23,7 @@ ray: Any = _ray  # only partly typed
 log = logging.getLogger(__name__)
 
 PATIENCE = 60
-"""Seconds after which it is told that the cluster has no room."""
+"""Seconds after which it is told that a worker is waited for."""
 
 
 class Workers:
@@ -93,7 +93,7 @@ class Workers:
             try:
                 worker = self._idle.get(timeout=PATIENCE)
             except Empty:
-                log.info("Waiting for a worker: the cluster has no room for one yet.")
+                log.info("Waiting for a worker: it is still starting, or the cluster has no room for one yet.")
             else:
                 if worker is not None:
                     return worker
