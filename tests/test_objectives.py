@@ -54,10 +54,25 @@ def test_only_filters_decay_and_not_under_adam(name: str) -> None:
     assert [p.shape for p in decaying] == ([p.shape for p in filters] if name in ("adamw", "sgd") else [])
 
 
+def learner(lr: float) -> Learner:
+    made = network()
+    return Learner(Fabric(accelerator="cpu"), made, make_optimizer(made, "adamw", lr, 0.05, norm_rate=30), clip=None)
+
+
+def group_rates(made: Learner) -> list[float]:
+    return [group["lr"] for group in made.optimizer.param_groups]
+
+
 @pytest.mark.parametrize(("lr", "expected"), [(1e-4, 3e-3), (1e-3, 0.03), (1e-2, 0.03), (0.1, 0.1)])
 def test_it_is_not_more_than_gains_of_about_one_can_bear(lr: float, expected: float) -> None:
-    made = network()
-    assert rates(make_optimizer(made, "adamw", lr, 0.0, norm_rate=30), made)["1.weight"] == pytest.approx(expected)
+    assert group_rates(learner(lr)) == pytest.approx([lr, lr, expected])
+
+
+@pytest.mark.parametrize("lr", [1e-5, 1e-3, 1e-2, 1.0])
+def test_a_rate_that_is_tried_is_that_of_a_training_with_it(lr: float) -> None:
+    tried = learner(1e-3)
+    tried.set_lr(lr / 1e-3)
+    assert group_rates(tried) == pytest.approx(group_rates(learner(lr)))
 
 
 def test_what_is_frozen_is_not_learnt() -> None:
@@ -68,13 +83,10 @@ def test_what_is_frozen_is_not_learnt() -> None:
 
 
 def test_all_follow_the_schedule_from_peaks_of_their_own() -> None:
-    made = network()
-    learner = Learner(Fabric(accelerator="cpu"), made, make_optimizer(made, "adamw", 1e-3, 0.05, 30), clip=None)
+    made = learner(1e-3)
     for factor in (0.5, 0.1, 1.0):
-        learner.set_lr(factor)
-        assert [g["lr"] for g in learner.optimizer.param_groups] == pytest.approx(
-            [factor * 1e-3, factor * 1e-3, factor * 0.03]
-        )
+        made.set_lr(factor)
+        assert group_rates(made) == pytest.approx([factor * 1e-3, factor * 1e-3, factor * 0.03])
 
 
 def supervised(norm_rate: float) -> Supervised:

@@ -48,8 +48,8 @@ def make_optimizer(
         name: Of `OPTIMIZERS`.
         lr: Peak learning rate.
         weight_decay: Of filters.
-        norm_rate: By how much more than the rest the gains and shifts of batch normalisations learn (see `Recipe`), up
-            to `NORM_LR`.
+        norm_rate: By how much more than the rest the gains and shifts of batch normalisations learn (see `Recipe`);
+            `Learner` keeps them to `NORM_LR`.
     """
     learnt = [p for p in network.parameters() if p.requires_grad]
     normalising = {p for layer in network.modules() if isinstance(layer, _BatchNorm) for p in layer.parameters()}
@@ -57,11 +57,7 @@ def make_optimizer(
     groups = [
         {"params": [p for p in learnt if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in learnt if p.ndim <= 1 and p not in normalising], "weight_decay": 0.0},
-        {
-            "params": [p for p in learnt if p in normalising],
-            "weight_decay": 0.0,
-            "lr": min(norm_rate * lr, max(lr, NORM_LR)),
-        },
+        {"params": [p for p in learnt if p in normalising], "weight_decay": 0.0, "lr": norm_rate * lr},
     ]
     return OPTIMIZERS[name](groups, lr=lr)
 
@@ -88,7 +84,7 @@ class Learner:
     Args:
         fabric: Owns device, precision and processes.
         network: What learns.
-        optimizer: How; its learning rates are the peaks.
+        optimizer: How; its learning rates are the peaks, that of filters the first.
         clip: To this norm gradients are clipped; None if they are not.
     """
 
@@ -99,6 +95,7 @@ class Learner:
         self.peaks = [float(group["lr"]) for group in optimizer.param_groups]
         network = network.to(memory_format=fastest_layout(fabric))
         self.network, self.optimizer = fabric.setup(network, optimizer)
+        self.set_lr(1.0)
 
     def descend(self, loss: torch.Tensor) -> None:
         """Make one step down a loss whose gradients are not there yet."""
@@ -109,9 +106,10 @@ class Learner:
         self.optimizer.step()
 
     def set_lr(self, factor: float) -> None:
-        """Take this share of the peak learning rates."""
+        """Take this share of the peak learning rates; what is hurried learns no faster than `NORM_LR` or filters do."""
+        highest = max(factor * self.peaks[0], NORM_LR)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = factor * peak
+            group["lr"] = min(factor * peak, highest)
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights and the optimizer's memory."""
