@@ -7,14 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import synthetic
+from sat2map import train
 from sat2map.cli import main, run
-from sat2map.learning import recipe
 
 TINY = "--network small-unet --width 4 --size 32 --batch 8 --precision fp32"
 
@@ -88,7 +88,7 @@ def test_training_tells_what_to_do_next(world, tmp_path, capsys):
     assert "Epoch 1: loss" in told.err
 
 
-def test_a_grid_is_shown_as_a_table(world, tmp_path, capsys):
+def test_a_grid_is_shown_as_a_table(world, tmp_path, capsys, without_graph):
     assert call(world, f"train rgb '{tmp_path / 'run'}' {TINY} --epochs 1 --tune optimizer=sgd,adam") == 0
     told = capsys.readouterr().out
     assert "optimizer" in told
@@ -132,7 +132,8 @@ def test_polygonizing(world, tmp_path, capsys):
 
 
 def test_the_demo_names_what_it_made(world, tmp_path, capsys, monkeypatch, without_pictures):
-    monkeypatch.setitem(recipe.USUAL, "classes", replace(recipe.USUAL["classes"], network="small-unet"))
+    tiny = partial(train, network="small-unet", width=4, size=32)
+    monkeypatch.setattr("sat2map.demonstration.train", tiny)
     assert call(world, f"demo '{tmp_path}' --source rgb --minutes 0.001") == 0
     told = capsys.readouterr().out
     assert all(f"{tmp_path}/{name}" in told for name in ("map.png", "polygons.gpkg", "report/report.html"))

@@ -36,6 +36,12 @@ def test_importing_it_imports_nothing_heavy():
     assert told.stdout.strip() == "[]"
 
 
+def test_nobody_is_told_of_its_use():
+    code = "import sat2map, openvino.tools.ovc, sys; print([m for m in sys.modules if 'openvino_telemetry.' in m])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
 def words_of_command(name: str) -> set[str]:
     """Return the words of a command: its own, and the fields of its groups of options."""
     words = set()

@@ -6,6 +6,7 @@ that geometry and prediction need no torch.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from sat2map.training import train as train
 
 __version__ = "0.1.0"
+
+# OpenVINO and NNCF tell their maker of each use, from a fork of the process, unless this cannot be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _HOMES = {
     "area": "reference",
