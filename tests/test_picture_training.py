@@ -40,6 +40,7 @@ def run(tmp_path_factory, picture_folder) -> Path:
     }
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sat2map.learning.plan.PatchCritic", SMALL)
+        patched.setattr("sat2map.learning.journal.curves", lambda *_, **__: None)  # ten times would be most of the time
         return train(picture_folder, tmp_path_factory.mktemp("runs") / "run", **TINY | words)
 
 
