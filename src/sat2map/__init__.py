@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# OpenVINO and NNCF tell their maker of each use, from a fork of the process, unless this cannot be imported.
+# OpenVINO and NNCF tell their maker of each use, from a fork of the process, unless this cannot be imported. A program
+# that imports OpenVINO before this package has let it.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _HOMES = {
