@@ -384,9 +384,9 @@ def new_figure(width: float, height: float, *, layout: str = "constrained") -> F
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, with little around it."""
+    """Write a figure as PNG, with little around it, packed fast: more takes three times as long for photographs."""
     with whole_file(path) as part:
-        figure.savefig(part, format="png", bbox_inches="tight", pad_inches=0.12)
+        figure.savefig(part, format="png", bbox_inches="tight", pad_inches=0.12, pil_kwargs={"compress_level": 1})
 
 
 def show(ax: Axes, picture: np.ndarray, extent: tuple[float, float, float, float] | None = None) -> None:
