@@ -384,7 +384,7 @@ def new_figure(width: float, height: float, *, layout: str = "constrained") -> F
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, with little around it, packed at the fastest level: the usual takes photographs thrice as long."""
+    """Write a figure as PNG, with little around it, packed fast: photographs take the usual level thrice as long."""
     with whole_file(path) as part:
         figure.savefig(part, format="png", bbox_inches="tight", pad_inches=0.12, pil_kwargs={"compress_level": 1})
 
