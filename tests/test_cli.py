@@ -206,6 +206,7 @@ MISTAKES = {
         "train rgb new --seed -1": "--seed is -1; it must be 0 or more",
         "train rgb new --minutes 0": "--minutes is 0.0; it must be above 0",
         "train rgb new --size 0": "--size is 0; it must be above 0",
+        "train rgb new --size 7": "--size is 7; a patch must have 16 pixels a side or more",
         "train rgb new --bands 7": "There is no band '7'. The images have: 1 (red)",
         "train rgb new --width 4": "takes its widths from its encoder",
         "train rgb new --encoder-weights nowhere.pt": "nor a file",

@@ -14,6 +14,9 @@ from sat2map.errors import BadOption
 
 Options = TypeVar("Options")
 
+SMALLEST = 16
+"""Side in pixels of the smallest training patches: of smaller ones nothing is left in the deep levels of a network."""
+
 
 class Words:
     """Options that are made only of the words their types allow, and of one word where several may come."""
@@ -216,6 +219,8 @@ class LearnOptions(Words):
             "devices",
             "workers",
         )
+        if self.size < SMALLEST:
+            raise BadOption(f"--size is {self.size}; a patch must have {SMALLEST} pixels a side or more.")
         if self.scale is not None and not 1 <= self.scale <= 16:
             raise BadOption(f"--scale is {self.scale}; it must be from 1 (every pixel is seen) to 16.")
         if self.coarse_first is not None and not 0 <= self.coarse_first < 1:
