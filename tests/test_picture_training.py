@@ -170,7 +170,7 @@ def sparse(path: Path, rows: int) -> Path:
 @pytest.mark.parametrize(
     ("words", "kind", "told"),
     [
-        ({"size": 8, "adversarial": 1.0}, BadOption, "cannot judge patches of 8 pixels"),
+        ({"size": 16, "adversarial": 1.0, "critic_levels": 4}, BadOption, "cannot judge patches of 16 pixels"),
         ({"network": "unet++x"}, ValueError, "There is no network"),
         ({"loss": "dice"}, ValueError, "There is no loss 'dice'"),
         ({"network": torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.InstanceNorm2d(3))}, BadOption, "its own"),
