@@ -304,6 +304,19 @@ def test_a_model_card_tells_the_same(tmp_path, noisy, run):
         assert words in card
 
 
+def test_a_report_tells_what_maps_as_well_as_it_was_scored(tmp_path, noisy, run):
+    made = evaluate(noisy, tmp_path / "report", model=run.path, tta="flips", batch=3)
+    assert metrics(tmp_path / "report")["mapped_with"] == {"batch": 3, "tta": "flips"}
+    card = (tmp_path / "report" / "MODEL_CARD.md").read_text()
+    assert f"--model {shlex.quote(str(run.model))} --batch 3 --tta flips" in card
+    assert "batch=3, tta='flips')" in card
+    for told in (card, Page(made.report.read_text()).text):
+        assert "seen in 4 positions" in told
+    plain = evaluate(noisy, tmp_path / "plain", model=run.path)
+    assert metrics(tmp_path / "plain")["mapped_with"] == {}
+    assert "positions" not in Page(plain.report.read_text()).text
+
+
 def test_models_are_compared_on_the_same_places(tmp_path, wide):
     """One of the models never sees water, where the other is right: the difference is sure."""
     good = wide_run(tmp_path / "good", wide)

@@ -18,11 +18,16 @@ SMALLEST = 16
 """Side in pixels of the smallest training patches: of smaller ones nothing is left in the deep levels of a network."""
 
 
+@dataclass(frozen=True)
 class Words:
     """Options that are made only of the words their types allow, and of one word where several may come."""
 
     def __post_init__(self) -> None:
         check_words(self)
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,13 @@ import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sat2map.errors import BadOption, OutputError
 from sat2map.files import record, write_json
-from sat2map.options import TrainOptions
+from sat2map.options import TrainOptions, Words
 
 REPORTED_PACKAGES = (
     "lightning-fabric", "numpy", "openvino", "rasterio", "segmentation-models-pytorch", "timm", "torch", "torchvision"
@@ -204,17 +204,17 @@ def resume_run(
         raise BadOption(f"The run in {path} was trained on {begun_on}, not on {source}.")
     _check_own(run, own)
     changed = {}
-    for f in fields(TrainOptions):
-        value, before = getattr(options, f.name), getattr(begun, f.name)
-        if value == f.default or value == before:
+    for name, value in options.given().items():
+        before = getattr(begun, name)
+        if value == before:
             continue
-        if f.name not in FREE_ON_RESUME:
-            word = f.name.replace("_", "-")
+        if name not in FREE_ON_RESUME:
+            word = name.replace("_", "-")
             raise BadOption(
                 f"--{word} {value} differs from the run's {'own choice' if before is None else before}; "
                 "what has begun with one goes on with it."
             )
-        changed[f.name] = value
+        changed[name] = value
     return run, TrainOptions(**{**asdict(begun), **changed, "resume": True})
 
 
@@ -270,14 +270,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-def command(verb: str, arguments: Sequence[object], options: Any) -> str:
+def command(verb: str, arguments: Sequence[object], options: Words) -> str:
     """Return the command line of a call: only words that differ from their defaults."""
     words = [verb, *(shlex.quote(str(a)) for a in arguments)]
-    for f in fields(options):
-        value = getattr(options, f.name)
-        if value == f.default:
-            continue
-        name = f.name.replace("_", "-")
+    for field, value in options.given().items():
+        name = field.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{'' if value else 'no-'}{name}")
         else:

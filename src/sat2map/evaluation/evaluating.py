@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +193,7 @@ def _reading(model: MapModel, source: Path | str, options: EvaluateOptions) -> R
         trained = ReadOptions(**{name: getattr(trained, name) for name in names})
     if isinstance(model.output, Picture):
         trained = replace(trained, output="picture")
-    given = {f.name: getattr(options, f.name) for f in fields(ReadOptions) if getattr(options, f.name) != f.default}
-    return replace(trained, **given)
+    return replace(trained, **part_of(ReadOptions, options).given())
 
 
 def _areas(model: MapModel, source: Source, part: str) -> tuple[Area, ...]:
@@ -277,4 +276,5 @@ def _facts(told: Told) -> dict[str, Any]:
         "split": told.model.provenance["split"],
         "leaks": [leak.to_json() for leak in told.leaks],
         "model": str(told.model.folder),
+        "mapped_with": part_of(RuntimeOptions, told.options).given(),
     }

@@ -18,7 +18,7 @@ from sat2map.leaks import Leak, draw_leaks
 from sat2map.mapmodel import MapModel
 from sat2map.options import EvaluateOptions
 from sat2map.pictures import confusion_picture, sample_sheet, to_rgb
-from sat2map.predictor import Predictor
+from sat2map.predictor import QUARTER_TURNS, Predictor
 from sat2map.reports import Example, Figure, Overview, Report, Rival, SceneRow, percent, write_comparison
 from sat2map.runs import RunFolder
 from sat2map.scenes import Scene
@@ -262,10 +262,16 @@ def _seams(model: MapModel) -> Mapping[str, str]:
     }
 
 
+def _positions(tta: str) -> Mapping[str, str]:
+    """Return that maps were averaged, if they were: such maps are better than what `predict` makes unasked."""
+    return {} if tta == "none" else {"Each window": f"seen in {len(QUARTER_TURNS[tta])} positions (--tta {tta})"}
+
+
 def _scored_facts(told: Told) -> Mapping[str, str]:
     scenes = told.tally.scenes
     return {
         "Part": told.options.split,
+        **_positions(told.options.tta),
         "Divided by": told.model.provenance["split"],
         "Pictures": f"{len(scenes):,}",
         "Labelled pixels": f"{sum(scenes.values()):,}",
