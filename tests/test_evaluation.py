@@ -305,11 +305,11 @@ def test_a_model_card_tells_the_same(tmp_path, noisy, run):
 
 
 def test_a_report_tells_what_maps_as_well_as_it_was_scored(tmp_path, noisy, run):
-    made = evaluate(noisy, tmp_path / "report", model=run.path, tta="flips", batch=3)
-    assert metrics(tmp_path / "report")["mapped_with"] == {"batch": 3, "tta": "flips"}
+    made = evaluate(noisy, tmp_path / "report", model=run.path, tta="flips", bands=("red", "green", "blue"))
+    assert metrics(tmp_path / "report")["mapped_with"] == {"bands": ["red", "green", "blue"], "tta": "flips"}
     card = (tmp_path / "report" / "MODEL_CARD.md").read_text()
-    assert f"--model {shlex.quote(str(run.model))} --batch 3 --tta flips" in card
-    assert "batch=3, tta='flips')" in card
+    assert f"--model {shlex.quote(str(run.model))} --tta flips --bands red --bands green --bands blue" in card
+    assert "tta='flips', bands=('red', 'green', 'blue'))" in card
     for told in (card, Page(made.report.read_text()).text):
         assert "seen in 4 positions" in told
     plain = evaluate(noisy, tmp_path / "plain", model=run.path)

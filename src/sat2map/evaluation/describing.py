@@ -8,7 +8,6 @@ from pathlib import Path
 from sat2map.evaluation.telling import Told, reliability_facts, training_facts
 from sat2map.mapmodel import MapModel
 from sat2map.modelcard import ModelCard
-from sat2map.options import RuntimeOptions, part_of
 from sat2map.outputs import Picture
 from sat2map.reports import Report
 from sat2map.runs import command
@@ -18,8 +17,7 @@ def describe(told: Told, report: Report) -> ModelCard:
     """Return the card of a model that was evaluated."""
     model = told.model
     name = model.folder.resolve().parent.name
-    mapping = part_of(RuntimeOptions, told.options)
-    words = {"model": str(model.folder), **mapping.given()}
+    words = {"model": str(model.folder), **told.mapping.given()}
     keywords = ", ".join(f"{word}={value!r}" for word, value in words.items())
     return ModelCard(
         report=report,
@@ -30,7 +28,7 @@ def describe(told: Told, report: Report) -> ModelCard:
         calibration=reliability_facts(told.tally),
         domain=_domain(model),
         limits=[finding.text for finding in told.findings if finding.level != "note"],
-        commands=[command("predict", ("SCENE.tif", "MAP.tif", "--model", model.folder), mapping)],
+        commands=[command("predict", ("SCENE.tif", "MAP.tif", "--model", model.folder), told.mapping)],
         python=f'import sat2map\n\nsat2map.predict("SCENE.tif", "MAP.tif", {keywords})',
     )
 

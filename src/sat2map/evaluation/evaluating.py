@@ -276,5 +276,5 @@ def _facts(told: Told) -> dict[str, Any]:
         "split": told.model.provenance["split"],
         "leaks": [leak.to_json() for leak in told.leaks],
         "model": str(told.model.folder),
-        "mapped_with": part_of(RuntimeOptions, told.options).given(),
+        "mapped_with": told.mapping.given(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from sat2map.bootstrap import FEWEST, RESAMPLES, Figures, intervals
@@ -16,7 +16,7 @@ from sat2map.evaluation.tallies import Tally
 from sat2map.files import write_json
 from sat2map.leaks import Leak, draw_leaks
 from sat2map.mapmodel import MapModel
-from sat2map.options import EvaluateOptions
+from sat2map.options import EvaluateOptions, PredictOptions
 from sat2map.pictures import confusion_picture, sample_sheet, to_rgb
 from sat2map.predictor import QUARTER_TURNS, Predictor
 from sat2map.reports import Example, Figure, Overview, Report, Rival, SceneRow, percent, write_comparison
@@ -59,6 +59,12 @@ class Told:
     leaks: Sequence[Leak]
     findings: tuple[Finding, ...]
     commands: Sequence[str]
+
+    @property
+    def mapping(self) -> PredictOptions:
+        """The words with which `predict` makes maps as they were scored."""
+        shared = {f.name for f in fields(PredictOptions)}
+        return PredictOptions(**{name: value for name, value in self.options.given().items() if name in shared})
 
 
 def write_pictures(folder: Path, told: Told) -> None:
@@ -140,7 +146,8 @@ def write_rivals(folder: Path, told: Mapping[str, Told], rivals: Sequence[Rival]
     first = next(iter(told.values()))
     ground = _ground(next((one for one in told.values() if one.leaks), first))
     notes = [_interval_note(first.tally), *(f.text for f in findings_of(told) if f.level != "note")]
-    write_json(folder / "comparison.json", {"models": [asdict(rival) for rival in rivals], "notes": notes})
+    compared = {"models": [asdict(rival) for rival in rivals], "notes": notes, "mapped_with": first.mapping.given()}
+    write_json(folder / "comparison.json", compared)
     title = Path(first.source.path).resolve().name
     return write_comparison(folder, title, f"Models on {ground}", rivals, notes, [repeated])
 
@@ -271,9 +278,9 @@ def _scored_facts(told: Told) -> Mapping[str, str]:
     scenes = told.tally.scenes
     return {
         "Part": told.options.split,
-        **_positions(told.options.tta),
         "Divided by": told.model.provenance["split"],
         "Pictures": f"{len(scenes):,}",
         "Labelled pixels": f"{sum(scenes.values()):,}",
         "Labelled, but without image data": f"{told.tally.unscored:,}",
+        **_positions(told.options.tta),
     }
