@@ -1,4 +1,4 @@
-"""Seeded leaks in real imagery: how many are found, and how many pairs are called leaks that were not seeded.
+"""Leaks in real imagery: how many are found, surely or perhaps, and how many pairs are called leaks that are none.
 
     python bench/leaks.py DATA --json out.json --pictures FOLDER
 
@@ -13,12 +13,13 @@ import itertools
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from affine import Affine
 from PIL import Image
 from rasterio.warp import transform_bounds
 
@@ -91,13 +92,13 @@ def in_memory(name: str, part: str, pixels: np.ndarray) -> Ground:
 
 
 def seeded(data: Path, _: Path | None) -> dict[str, Any]:
-    """Return the likeness of each kind of seeded leak at each place, None where it was not found, and the counts."""
+    """Return the likeness of each kind of seeded leak at each place, None where it is not sure, and the counts."""
     found: dict[str, dict[str, float | None]] = {}
     for place, path in PLACES.items():
         pixels = open_scene(data / path).read().pixels
         for kind, change in KINDS.items():
             leaks = find_leaks([in_memory(place, "train", pixels), in_memory(kind, "test", change(pixels))])
-            found.setdefault(kind, {})[place] = leaks[0].likeness if leaks else None
+            found.setdefault(kind, {})[place] = leaks[0].likeness if leaks and leaks[0].sure else None
         found.setdefault("overlapping windows of one picture", {})[place] = windows(unplaced(open_scene(data / path)))
         print(place, {kind: each[place] for kind, each in found.items()}, flush=True)
     tries = [value for each in found.values() for value in each.values()]
@@ -124,11 +125,13 @@ def kampala(data: Path, _: Path | None) -> dict[str, Any]:
         if a.part != b.part and min(common) > 0.01 * min(p[2] - p[0], q[2] - q[0]):
             truth.add(frozenset((a.name, b.name)))
     by_place = _names(find_leaks(grounds))
-    by_content = _names(find_leaks([ground(g.name, g.part, unplaced(g.image)) for g in grounds]))
+    seen = find_leaks([ground(g.name, g.part, unplaced(g.image)) for g in grounds])
+    by_content, surely = _names(seen), _names([leak for leak in seen if leak.sure])
     return {
         "pairs of zooms that share ground": len(truth),
         "found by place": len(by_place & truth), "other pairs by place": len(by_place - truth),
         "found by content": len(by_content & truth), "other pairs by content": len(by_content - truth),
+        "sure by content": len(surely & truth), "sure of other pairs by content": len(surely - truth),
     }  # fmt: skip
 
 
@@ -160,7 +163,7 @@ def unseeded(data: Path, pictures: Path | None) -> dict[str, Any]:
         pixels = sum(g.window.height * g.window.width for g in grounds) / 1e6
         result[name] = {
             "pairs": sum(a.part != b.part for a, b in itertools.combinations(grounds, 2)),
-            "called leaks": [(x.first.name, x.second.name, round(x.share, 3), x.likeness) for x in leaks],
+            "called leaks": [(x.first.name, x.second.name, round(x.share, 3), x.likeness, x.sure) for x in leaks],
             "mpx": pixels, "wall_s": time.perf_counter() - began, "cpu_s": time.process_time() - used,
         }  # fmt: skip
         if leaks and pictures:
@@ -168,10 +171,89 @@ def unseeded(data: Path, pictures: Path | None) -> dict[str, Any]:
     return result
 
 
+SIDES = 96, 128, 160, 192, 256, 320
+"""Sides of chips in pixels."""
+
+TRIES = 100
+"""How many pairs of chips that show the same are tried of each side and kind."""
+
+
+def chips(data: Path, pictures: Path | None) -> dict[str, Any]:
+    """Return of chips of Dubai how many pairs of different ground are called leaks, and how many true ones are found.
+
+    Different are chips of a grid over the pictures of Tiles that share no ground. Of true ones, the second is of the
+    same photograph, shifted by up to half a chip, brighter and stored as JPEG; or of another date.
+    """
+    dated = find_leaks([ground(f.name, f.parts[-3], open_scene(f)) for f in _pictures(data, "48")])
+    return {str(side): _chips_of(side, _pictures(data, "12356"), dated, pictures) for side in SIDES}
+
+
+def _pictures(data: Path, tiles: str) -> list[Path]:
+    return sorted((data / "dubai-aerial").glob(f"Tile [{tiles}]/images/*.jpg"))
+
+
+def _chips_of(side: int, files: Sequence[Path], dated: Sequence[Leak], pictures: Path | None) -> dict[str, Any]:
+    apart = [chip for file in files for chip in _grid(file, side)]
+    called = find_leaks(apart)
+    if called and pictures:
+        draw_leaks(called, pictures / f"chips_{side}.png", most=12)
+    rng = np.random.default_rng(side)
+    copies = [_copied(files, side, rng) for _ in range(TRIES)]
+    others = [_of_other_date(dated, side, rng) for _ in range(TRIES)]
+    found = {"of different ground": called, "copies": _all_leaks(copies), "other dates": _all_leaks(others)}
+    result: dict[str, Any] = {"chips": len(apart), "tries": TRIES}
+    result |= {kind: {"sure": sum(x.sure for x in those), "in all": len(those)} for kind, those in found.items()}
+    print(side, result, flush=True)
+    return result
+
+
+def _all_leaks(pairs: Sequence[Sequence[Ground]]) -> list[Leak]:
+    return [leak for pair in pairs for leak in find_leaks(pair)]
+
+
+def _grid(file: Path, side: int) -> list[Ground]:
+    pixels = open_scene(file).read().pixels
+    corners = itertools.product(*(range(0, n - side + 1, side) for n in pixels.shape[1:]))
+    names = {corner: f"{file.parts[-3]}/{file.stem}/{corner}" for corner in corners}
+    return [in_memory(name, name, _cut(pixels, corner, side)) for corner, name in names.items()]
+
+
+def _cut(pixels: np.ndarray, corner: Iterable[int], side: int) -> np.ndarray:
+    row, col = corner
+    return pixels[:, row : row + side, col : col + side]
+
+
+def _copied(files: Sequence[Path], side: int, rng: np.random.Generator) -> list[Ground]:
+    """Cut two chips that share a quarter of each or more, and store one again."""
+    while True:
+        pixels = open_scene(files[int(rng.integers(len(files)))]).read().pixels
+        most = np.array(pixels.shape[1:]) - side
+        if most.min() >= 0:
+            break
+    one = rng.integers(most + 1)
+    other = (one + rng.integers(-side // 2, side // 2 + 1, 2)).clip(0, most)
+    again = recompressed(_cut(pixels, other, side))
+    return [in_memory("one", "train", _cut(pixels, one, side)), in_memory("other", "test", again)]
+
+
+def _of_other_date(leaks: Sequence[Leak], side: int, rng: np.random.Generator) -> list[Ground]:
+    """Cut a chip from the second of two pictures that show the same, and one near where it lies in the first."""
+    while True:
+        leak = leaks[int(rng.integers(len(leaks)))]
+        first, second = (g.image.read().pixels for g in (leak.first, leak.second))
+        row, col = rng.integers(np.array(second.shape[1:]) - side + 1)
+        x, y = np.array(Affine(*leak.matrix) @ (col, row)) + rng.uniform(-side / 2, side / 2, 2)
+        if 0 <= x <= first.shape[2] - side and 0 <= y <= first.shape[1] - side:
+            break
+    there, here = _cut(first, (int(y), int(x)), side), _cut(second, (row, col), side)
+    return [in_memory("one", "train", there), in_memory("other", "test", here)]
+
+
 EXPERIMENTS: dict[str, Callable[[Path, Path | None], dict[str, Any]]] = {
     "seeded": seeded,
     "kampala": kampala,
     "unseeded": unseeded,
+    "chips": chips,
 }
 
 

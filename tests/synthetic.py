@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import geopandas as gpd
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from affine import Affine
 from rasterio.features import shapes as trace
 from shapely.geometry import shape
 
+from sat2map.fabricate import fabricate_scene
 from sat2map.legend import Legend, MapClass
 
 LEGEND = Legend(
@@ -57,6 +59,24 @@ def seen(ids: np.ndarray, seed: int = 0, bands: int = 3, dtype: str = "uint8") -
     pixels = np.moveaxis(colours + rng.normal(0, 8, colours.shape), -1, 0).clip(1, 254)
     scale = {"uint8": 1, "uint16": 4095 / 255, "int16": 20, "float32": 1 / 255}[dtype]
     return (pixels * scale).astype(dtype)
+
+
+def furnished(pixels: np.ndarray, seed: int, contrast: float = 8) -> np.ndarray:
+    """Return a picture `(bands, H, W)` uint8 with blots of its own, as each house of one plan has its own garden."""
+    blots = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=pixels.shape[1:]), (0, 0), 2)
+    return (pixels + contrast * blots / blots.std()).clip(0, 255).astype(np.uint8)
+
+
+def twin_towns(path: Path) -> Path:
+    """Write three towns as folders; the third is small and built to the plan of a part of the first."""
+    plan = fabricate_scene(256, seed=1)
+    apart = fabricate_scene(160, seed=2)
+    small = tuple(part[..., :140, :140] for part in plan)
+    for i, (looks, ids) in enumerate((plan, apart, small)):
+        save(path / f"place {i}" / "images" / f"{i}.png", furnished(looks, i))
+        write_mask(path / f"place {i}" / "masks" / f"{i}.png", np.minimum(ids, 2))
+    write_legend(path / "classes.json")
+    return path
 
 
 def save(path: Path, pixels: np.ndarray, **profile: object) -> Path:

@@ -243,6 +243,19 @@ def test_ground_that_was_learnt_from_is_no_test(tmp_path, leaking):
     assert "no test, for it was seen in training" in Page(made.report.read_text()).text
 
 
+def test_ground_that_may_have_been_built_to_one_plan_is_a_test_with_a_warning(tmp_path):
+    towns = synthetic.twin_towns(tmp_path / "towns")
+    run = colour_run(tmp_path / "run", towns, val=("place 1",), test=("place 2",))
+    made = evaluate(towns, tmp_path / "report", model=run.path)
+    (finding,) = (f for f in made.findings if f.level != "note")
+    assert (finding.level, finding.kind) == ("warning", "look-alike")
+    (leak,) = metrics(tmp_path / "report")["leaks"]
+    assert leak["textured"] > 10_000 and not leak["sure"]
+    assert (tmp_path / "report" / "leaks.png").exists()
+    text = Page(made.report.read_text()).text
+    assert "ground kept for the test" in text and "Ground that looks like that of the training" in text
+
+
 def test_what_training_found_clean_is_not_looked_at_again(tmp_path, leaking):
     run = colour_run(tmp_path / "run", leaking, val=("place 1",), test=("place 2",))
     run.leaks.write_text("[]")

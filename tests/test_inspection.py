@@ -112,6 +112,14 @@ def test_images_without_a_place_that_show_the_same_are_told_and_drawn(tmp_path):
     assert (tmp_path / "pairs.png").stat().st_size > 10_000
 
 
+def test_images_of_which_little_looks_alike_are_told_but_not_called_the_same(tmp_path):
+    found = kinds(inspect(synthetic.twin_towns(tmp_path / "towns"), leaks=tmp_path / "pairs.png"))
+    assert "same-content" not in found
+    assert found["look-alike"].where == ("place 0/images/0.png", "place 2/images/2.png")
+    assert found["look-alike"].level == "warning" and "--leaks FILE.png" in found["look-alike"].text
+    assert (tmp_path / "pairs.png").exists()
+
+
 def test_nothing_is_drawn_where_nothing_is_shared(tmp_path, rgb_folder):
     assert "same-content" not in kinds(inspect(rgb_folder, leaks=tmp_path / "pairs.png"))
     assert not (tmp_path / "pairs.png").exists()

@@ -11,9 +11,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
+import synthetic
 from sat2map.fabricate import fabricate_scene
-from sat2map.leaks import Ground, draw_leaks, find_leaks, leak_findings, registration
-from sat2map.leaks.base import carried, outline, share_of_smaller
+from sat2map.leaks import LOOK_ALIKE, Ground, Leak, draw_leaks, find_leaks, leak_findings, registration
+from sat2map.leaks.base import COPIED, FEW, SURE, carried, outline, share_of_smaller
 from sat2map.leaks.candidates import root_sift
 from sat2map.leaks.drawing import NAME, _caption
 from sat2map.leaks.looking import Features, features
@@ -209,6 +210,50 @@ def test_the_larger_share_comes_first(town):
     shares = [leak.share for leak in find_leaks(grounds)]
     assert len(shares) > 1
     assert shares == sorted(shares, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("share", "likeness", "textured", "sure"),
+    [
+        (1.0, None, None, True),
+        (0.3, SURE, FEW, True),
+        (0.3, SURE - 0.01, FEW, False),
+        (0.3, COPIED, FEW - 1, True),
+        (0.3, COPIED - 0.01, FEW - 1, False),
+    ],
+)
+def test_little_ground_is_surely_the_same_only_if_it_is_a_copy(town, share, likeness, textured, sure):
+    how = "content" if textured else "georeference"
+    leak = Leak(ground("a", town), ground("b", town), how, share, (1, 0, 0, 0, 1, 0), likeness, textured)
+    assert leak.sure == leak.to_json()["sure"] == sure
+
+
+@pytest.mark.parametrize(("side", "sure"), [(140, False), (SIDE, True)])
+def test_little_ground_that_looks_alike_may_have_been_built_twice(town, side, sure):
+    one, other = (synthetic.furnished(town[:, :side, :side], seed) for seed in range(2))
+    (leak,) = find_leaks([ground("train", one), ground("test", other)])
+    assert leak.sure == sure
+    assert 0.45 < leak.likeness < 0.8
+    (finding,) = leak_findings([leak])
+    assert (finding.level, finding.kind) == (("error", "leak") if sure else ("warning", LOOK_ALIKE))
+    assert ("share 100%" if sure else "may share 100%") in finding.text
+
+
+def test_a_copy_of_little_ground_is_surely_the_same(town, tmp_path):
+    small = town[:, :140, :140]
+    Image.fromarray(np.moveaxis(small[:, 20:, 30:], 0, -1)).save(tmp_path / "copy.jpg", quality=60)
+    again = open_scene(tmp_path / "copy.jpg")
+    (leak,) = find_leaks([ground("train", small), Ground("copy", "test", again, whole(again.shape))])
+    assert leak.textured < FEW and leak.sure
+
+
+def test_what_is_sure_comes_first_and_is_told_apart(town):
+    twins = [ground(f"twin {seed}", synthetic.furnished(town[:, :140, :140], seed)) for seed in range(2)]
+    other = fabricate_scene(SIDE, seed=3)[0]
+    leaks = find_leaks([*twins, ground("train", other[:, :200, :200]), ground("test", other[:, 50:, 50:])])
+    assert [leak.sure for leak in leaks] == [True, False]
+    assert leaks[0].share < leaks[1].share
+    assert [finding.kind for finding in leak_findings(leaks)] == ["leak", LOOK_ALIKE]
 
 
 def test_features_of_a_mirrored_picture_are_mirrored_features(town):

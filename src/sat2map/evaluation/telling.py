@@ -61,6 +61,11 @@ class Told:
     commands: Sequence[str]
 
     @property
+    def was_seen(self) -> bool:
+        """Whether the model has surely learnt from some of this ground."""
+        return any(leak.sure for leak in self.leaks)
+
+    @property
     def mapping(self) -> PredictOptions:
         """The words with which `predict` makes maps as they were scored."""
         shared = {f.name for f in fields(PredictOptions)}
@@ -144,7 +149,7 @@ def tell(told: Told, folder: Path) -> Report:
 def write_rivals(folder: Path, told: Mapping[str, Told], rivals: Sequence[Rival], repeated: str) -> Path:
     """Write the page that compares models, given by their names, and the same as plain values."""
     first = next(iter(told.values()))
-    ground = _ground(next((one for one in told.values() if one.leaks), first))
+    ground = _ground(next((one for one in told.values() if one.was_seen), first))
     notes = [_interval_note(first.tally), *(f.text for f in findings_of(told) if f.level != "note")]
     compared = {"models": [asdict(rival) for rival in rivals], "notes": notes, "mapped_with": first.mapping.given()}
     write_json(folder / "comparison.json", compared)
@@ -168,7 +173,7 @@ def _ground(told: Told) -> str:
     """Return which ground was scored; it is a test only if nothing of it was learnt from."""
     part = told.options.split
     if part == "test":
-        return "ground that is no test, for it was seen in training" if told.leaks else "ground kept for the test"
+        return "ground that is no test, for it was seen in training" if told.was_seen else "ground kept for the test"
     return {"val": "validation ground", "train": "training ground"}.get(part, "all labelled ground")
 
 
@@ -200,7 +205,8 @@ def _sections(told: Told, folder: Path) -> Iterator[Figure]:
         text = (
             f"The {min(len(told.leaks), LEAKS)} largest of {len(told.leaks)}: each pair, and one laid over the other."
         )
-        yield Figure("Ground that was seen in training", text, folder / "leaks.png", wide=True)
+        title = "Ground that was seen in training" if told.was_seen else "Ground that looks like that of the training"
+        yield Figure(title, text, folder / "leaks.png", wide=True)
 
 
 def reliability_facts(tally: Tally) -> dict[str, str]:

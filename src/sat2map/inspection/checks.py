@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 
 from sat2map.inspection.looking import COMPARED, Subject, crs_name, summary
+from sat2map.leaks import LOOK_ALIKE
 from sat2map.raster import is_georeferenced, pixel_size
 from sat2map.sources import Finding
 from sat2map.sources.base import counted, listed, one_class
@@ -72,19 +73,44 @@ def _duplicates(subject: Subject) -> list[Finding]:
 
 def _same_content(subject: Subject) -> list[Finding]:
     """Images that show the same ground by what is seen, where their place is not known; not those that are equal."""
-    digests = dict(zip(subject.names, (look.digest for look in subject.looks), strict=True))
-    pairs = [(k.first.name, k.second.name) for k in subject.leaks if k.how == "content"]
-    couples = [pair for pair in pairs if digests[pair[0]] != digests[pair[1]]]
+    couples = _by_content(subject, sure=True)
     if not couples:
         return []
-    names = tuple(sorted({name for couple in couples for name in couple}))
-    seen = "" if len(subject.images) <= COMPARED else f" {COMPARED} images, spread evenly, were compared."
+    names = _names(couples)
     text = (
-        f"{len(names)} images show ground that another shows too, by what is seen, such as {couples[0][0]} and "
-        f"{couples[0][1]}: they leak if training and test get one each. Keep such images in one folder each and split "
-        f"by groups.{seen} --leaks FILE.png draws the pairs."
+        f"{len(names)} images show ground that another shows too, by what is seen, such as {' and '.join(couples[0])}: "
+        "they leak if training and test get one each. Keep such images in one folder each and split by groups."
+        f"{_compared(subject)} --leaks FILE.png draws the pairs."
     )
     return [Finding("warning", "same-content", text, names)]
+
+
+def _look_alike(subject: Subject) -> list[Finding]:
+    """Images of which too little looks alike to know whether it is the same ground."""
+    couples = _by_content(subject, sure=False)
+    if not couples:
+        return []
+    names = _names(couples)
+    text = (
+        f"{len(names)} images look in part like another, such as {' and '.join(couples[0])}: that is the same ground, "
+        f"or what was built twice to one plan.{_compared(subject)} --leaks FILE.png draws the pairs."
+    )
+    return [Finding("warning", LOOK_ALIKE, text, names)]
+
+
+def _by_content(subject: Subject, *, sure: bool) -> list[tuple[str, str]]:
+    """Return the names of images that are not equal and that show, or may show, the same ground."""
+    digests = dict(zip(subject.names, (look.digest for look in subject.looks), strict=True))
+    pairs = [(k.first.name, k.second.name) for k in subject.leaks if k.how == "content" and k.sure == sure]
+    return [pair for pair in pairs if digests[pair[0]] != digests[pair[1]]]
+
+
+def _names(couples: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(sorted({name for couple in couples for name in couple}))
+
+
+def _compared(subject: Subject) -> str:
+    return "" if len(subject.images) <= COMPARED else f" {COMPARED} images, spread evenly, were compared."
 
 
 def _same_ground(subject: Subject) -> list[Finding]:
@@ -96,7 +122,7 @@ def _same_ground(subject: Subject) -> list[Finding]:
     couples = [c for names in by_plane.values() for c in _couples(names, [sheets[n].footprint for n in names])]
     if not couples:
         return []
-    names = tuple(sorted({name for couple in couples for name in couple}))
+    names = _names(couples)
     first, second = couples[0]
     text = (
         f"{len(names)} of {len(subject.names)} images show ground that another shows too, such as "
@@ -169,6 +195,7 @@ CHECKS: dict[str, Callable[[Subject], list[Finding]]] = {
     "duplicates": _duplicates,
     "same-ground": _same_ground,
     "same-content": _same_content,
+    "look-alike": _look_alike,
     "differences": _differences,
     "labels": _labels,
 }

@@ -17,6 +17,12 @@ from sat2map.tiling import Window
 LEAST = 0.01
 """Share of the smaller ground below which two do not count as the same: less may be rounding at the edges."""
 
+SURE, COPIED = 0.45, 0.82
+"""Likeness from which on ground is surely the same: of `FEW` pixels with texture or more, and of fewer."""
+
+FEW = 25_000
+"""Fewer pixels show some houses with their streets, and such may have been built twice to one plan (docs/leaks.md)."""
+
 Matrix = tuple[float, float, float, float, float, float]
 """An affine as affine.Affine has it: x' = a x + b y + c, y' = d x + e y + f."""
 
@@ -40,7 +46,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Leak:
-    """Two pieces of ground of different parts that show the same.
+    """Two pieces of ground of different parts that show the same, or may show it.
 
     Args:
         first: One of them.
@@ -49,6 +55,7 @@ class Leak:
         share: Share of the smaller one's ground that is shared, by outline.
         matrix: Where pixel (x, y) of the second, within its window, lies in the first, within its own.
         likeness: Mean local correlation of the shared pixels, at most 1, for leaks found by content; else None.
+        textured: Of how many pixels that is the mean, for leaks found by content; else None.
     """
 
     first: Ground
@@ -57,11 +64,19 @@ class Leak:
     share: float
     matrix: Matrix
     likeness: float | None = None
+    textured: int | None = None
+
+    @property
+    def sure(self) -> bool:
+        """Whether the ground is the same; what else looks alike may have been built twice to one plan."""
+        if self.likeness is None or self.textured is None:
+            return True
+        return self.likeness >= (SURE if self.textured >= FEW else COPIED)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         grounds = ({"name": g.name, "part": g.part, "window": list(g.window)} for g in (self.first, self.second))
-        names = ("first", "second"), ("how", "share", "matrix", "likeness")
+        names = ("first", "second"), ("how", "share", "matrix", "likeness", "textured", "sure")
         return dict(zip(names[0], grounds, strict=True)) | {name: getattr(self, name) for name in names[1]}
 
 

@@ -146,8 +146,8 @@ def _blocks(rows: int, columns: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
-def likeness(first: Ground, second: Ground, found: Registration) -> float:
-    """Return the local correlation of what two grounds both show, 0 where that proves nothing.
+def likeness(first: Ground, second: Ground, found: Registration) -> tuple[float, int]:
+    """Return the local correlation of what two grounds both show, 0 where that proves nothing, and of how many pixels.
 
     Correlated are at most `SIDE` x `SIDE` pixels around the features that agree.
     """
@@ -158,9 +158,9 @@ def likeness(first: Ground, second: Ground, found: Registration) -> float:
     one, other = (_normalised(grey(rgb, both), inside) for rgb, _ in views)
     rough = (one != 0) & (other != 0)
     if rough.sum() < max(LEAST_ROUGH, ROUGH * inside.sum()) or _ambiguous(one, other):
-        return 0.0
+        return 0.0, int(rough.sum())
     one, other = one[rough], other[rough]
-    return min(float(one @ other / np.sqrt((one @ one) * (other @ other))), 1.0)
+    return min(float(one @ other / np.sqrt((one @ one) * (other @ other))), 1.0), len(one)
 
 
 def _common_grid(first: Ground, second: Ground, found: Registration) -> tuple[Affine, tuple[int, int]]:
