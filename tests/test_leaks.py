@@ -308,6 +308,7 @@ def test_long_names_keep_their_ends(town):
     named = replace(ground("test", town), name="a/very/long/path/without/any/space/images/tile_0042.tif")
     assert _caption(named).endswith("/images/tile_0042.tif") and len(_caption(named)) == len("test: ") + NAME
     assert _caption(ground("test", town)) == "test: picture of test"
+    assert _caption(replace(named, part=named.name)) == _caption(named).removeprefix("test: ")
 
 
 def test_shapes_are_carried_as_affines_say():

@@ -76,7 +76,7 @@ def _draw(row: Sequence[Axes], leak: Leak) -> None:
 
 def _caption(ground: Ground) -> str:
     name = ground.name if len(ground.name) <= NAME else f"…{ground.name[1 - NAME :]}"
-    return f"{ground.part}: {name}"
+    return name if ground.part == ground.name else f"{ground.part}: {name}"
 
 
 def _sight(ground: Ground) -> tuple[np.ndarray, Affine]:
