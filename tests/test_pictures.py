@@ -18,11 +18,13 @@ from sat2map.legend import IGNORED, Legend, MapClass, legend_of
 from sat2map.pictures import (
     HATCH,
     NO_DATA,
+    _loss_lines,
     class_picture,
     confusion_picture,
     curves,
     map_colours,
     map_picture,
+    new_figure,
     sample_sheet,
     share_text,
     short_count,
@@ -189,6 +191,14 @@ def test_curves_are_drawn_in_the_colours_of_the_classes(tmp_path: Path) -> None:
     curves([{k: v for k, v in row.items() if "/" not in k} for row in rows], tmp_path / "without.png", legend=LEGEND)
     assert has_colour(pixels_of(tmp_path / "with.png"), (0, 0, 250), 20)
     assert not has_colour(pixels_of(tmp_path / "without.png"), (0, 0, 250), 1)
+
+
+@pytest.mark.parametrize(("first", "scale"), [(2.0, "linear"), (1447.0, "log"), (-2.0, "linear"), (None, "linear")])
+def test_one_absurd_loss_does_not_flatten_the_others(first: float | None, scale: str) -> None:
+    ax = new_figure(4, 4).subplots()
+    rows = [{"epoch": e, "train_loss": 2 / e, "val_loss": first if e == 1 else 1.0} for e in range(1, 6)]
+    _loss_lines(ax, rows, None)
+    assert ax.get_yscale() == scale
 
 
 def test_curves_show_the_critic_where_there_is_one(tmp_path: Path) -> None:

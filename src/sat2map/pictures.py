@@ -39,6 +39,9 @@ Rows: TypeAlias = Sequence[Mapping[str, float | None]]
 """Rows of `metrics.jsonl`."""
 
 _INK, _FAINT = "#22262B", "#8A929B"
+SPREAD = 20
+"""Losses of which the largest is more than so many times the smallest are drawn in a logarithmic scale."""
+
 _DPI = 110
 _SAMPLES = 1_000_000
 _MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".svg": "image/svg+xml"}
@@ -260,6 +263,9 @@ def curves(rows: Rows, path: Path, *, legend: Legend | None = None) -> None:
 def _loss_lines(ax: Axes, rows: Rows, _: Legend | None) -> None:
     _line(ax, rows, "train_loss", "training", color="#8A929B")
     _line(ax, rows, "val_loss", "validation", color="#1F6FB2", linewidth=2.2)
+    losses = [loss for key in ("train_loss", "val_loss") for _, loss in _points(rows, key)]
+    if losses and 0 < SPREAD * min(losses) < max(losses):
+        ax.set_yscale("log")
 
 
 def _quality_lines(ax: Axes, rows: Rows, legend: Legend | None) -> None:
