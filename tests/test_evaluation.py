@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -228,6 +229,16 @@ def leaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
         synthetic.write_mask(path / f"place {i}" / "masks" / f"{i}.png", ids)
     synthetic.write_legend(path / "classes.json")
     return path
+
+
+def test_of_pictures_of_one_size_the_report_shows_the_one_with_most_in_it(tmp_path, noisy):
+    chips = shutil.copytree(noisy, tmp_path / "chips")
+    for i, ids in enumerate((np.zeros((96, 96), np.uint8), synthetic.landscape(9), np.ones((96, 96), np.uint8))):
+        synthetic.save(chips / "place 3" / "images" / f"{i + 6}.png", synthetic.seen(ids, i))
+        synthetic.write_mask(chips / "place 3" / "masks" / f"{i + 6}.png", ids)
+    run = colour_run(tmp_path / "run", chips, val=("place 1",), test=("place 3",))
+    made = evaluate(chips, tmp_path / "report", model=run.path)
+    assert "place 3/images/7.png, rows 0 to 96" in Page(made.report.read_text()).text
 
 
 def test_ground_that_was_learnt_from_is_no_test(tmp_path, leaking):

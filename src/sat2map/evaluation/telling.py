@@ -103,9 +103,8 @@ def _examples(places: Sequence[Place], tally: Tally) -> Iterator[Example]:
 
 
 def overview_of(predictor: Callable[[Scene], Predictor], source: Source, tally: Tally) -> Overview:
-    """Map the picture on which most was scored, or the upper left part of a large one."""
-    scenes = tally.scenes
-    name = max(scenes, key=lambda n: scenes[n])
+    """Map the picture that shows most, or the upper left part of a large one."""
+    scenes, name = tally.scenes, _shows_most(tally)
     image = next(pair.image for pair in source.pairs if pair.name == name)
     window = whole(image.shape).intersect(Window(0, 0, OVERVIEW, OVERVIEW))
     mapped = predictor(image).block(image, window).pixels
@@ -113,6 +112,13 @@ def overview_of(predictor: Callable[[Scene], Predictor], source: Source, tally: 
     if scenes[name] / (window.height * window.width) < 0.5:
         caption += " Only a part of this ground was scored; the model may have learnt from the rest."
     return Overview(caption, to_rgb(image.read(window), image.bands), tally.shown(mapped))
+
+
+def _shows_most(tally: Tally) -> str:
+    """Return the picture on which most was scored; of such of one size, that whose commonest class has least of it."""
+    by_picture = tally.counts.by_picture if tally.counts else {}
+    commonest = {name: max(c.pixels for c in scores.classes) for name, scores in by_picture.items()}
+    return max(tally.scenes, key=lambda name: (tally.scenes[name], -commonest.get(name, 0)))
 
 
 def tell(told: Told, folder: Path) -> Report:
