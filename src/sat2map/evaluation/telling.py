@@ -208,9 +208,7 @@ def _sections(told: Told, folder: Path) -> Iterator[Figure]:
         yield Figure("How sure it is", HOW_SURE, folder / "reliability.png", reliability_facts(tally))
         yield Figure("If unsure pixels are left out", LEFT_OUT, folder / "coverage.png", _coverage_facts(tally))
     if told.leaks:
-        text = (
-            f"The {min(len(told.leaks), LEAKS)} largest of {len(told.leaks)}: each pair, and one laid over the other."
-        )
+        text = f"{min(len(told.leaks), LEAKS)} of {len(told.leaks)}: each pair, and one laid over the other."
         title = "Ground that was seen in training" if told.was_seen else "Ground that looks like that of the training"
         yield Figure(title, text, folder / "leaks.png", wide=True)
 
