@@ -73,44 +73,37 @@ def _duplicates(subject: Subject) -> list[Finding]:
 
 def _same_content(subject: Subject) -> list[Finding]:
     """Images that show the same ground by what is seen, where their place is not known; not those that are equal."""
-    couples = _by_content(subject, sure=True)
-    if not couples:
-        return []
-    names = _names(couples)
     text = (
-        f"{len(names)} images show ground that another shows too, by what is seen, such as {' and '.join(couples[0])}: "
-        "they leak if training and test get one each. Keep such images in one folder each and split by groups."
-        f"{_compared(subject)} --leaks FILE.png draws the pairs."
+        "{count} images show ground that another shows too, by what is seen, such as {pair}: they leak if training and "
+        "test get one each. Keep such images in one folder each and split by groups."
     )
-    return [Finding("warning", "same-content", text, names)]
+    return _by_content(subject, "same-content", text, sure=True)
 
 
 def _look_alike(subject: Subject) -> list[Finding]:
     """Images of which too little looks alike to know whether it is the same ground."""
-    couples = _by_content(subject, sure=False)
+    text = (
+        "{count} images look in part like another, such as {pair}: that is the same ground, or what was built twice to "
+        "one plan."
+    )
+    return _by_content(subject, LOOK_ALIKE, text, sure=False)
+
+
+def _by_content(subject: Subject, kind: str, text: str, *, sure: bool) -> list[Finding]:
+    """Return what to tell of images that are not equal and that surely, or perhaps, show the same ground."""
+    digests = dict(zip(subject.names, (look.digest for look in subject.looks), strict=True))
+    pairs = [(k.first.name, k.second.name) for k in subject.leaks if k.how == "content" and k.sure == sure]
+    couples = [pair for pair in pairs if digests[pair[0]] != digests[pair[1]]]
     if not couples:
         return []
     names = _names(couples)
-    text = (
-        f"{len(names)} images look in part like another, such as {' and '.join(couples[0])}: that is the same ground, "
-        f"or what was built twice to one plan.{_compared(subject)} --leaks FILE.png draws the pairs."
-    )
-    return [Finding("warning", LOOK_ALIKE, text, names)]
-
-
-def _by_content(subject: Subject, *, sure: bool) -> list[tuple[str, str]]:
-    """Return the names of images that are not equal and that show, or may show, the same ground."""
-    digests = dict(zip(subject.names, (look.digest for look in subject.looks), strict=True))
-    pairs = [(k.first.name, k.second.name) for k in subject.leaks if k.how == "content" and k.sure == sure]
-    return [pair for pair in pairs if digests[pair[0]] != digests[pair[1]]]
+    seen = "" if len(subject.images) <= COMPARED else f" {COMPARED} images, spread evenly, were compared."
+    told = text.format(count=len(names), pair=" and ".join(couples[0]))
+    return [Finding("warning", kind, f"{told}{seen} --leaks FILE.png draws the pairs.", names)]
 
 
 def _names(couples: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(sorted({name for couple in couples for name in couple}))
-
-
-def _compared(subject: Subject) -> str:
-    return "" if len(subject.images) <= COMPARED else f" {COMPARED} images, spread evenly, were compared."
 
 
 def _same_ground(subject: Subject) -> list[Finding]:
