@@ -207,6 +207,12 @@ def test_a_summary_shows_layers_shapes_and_parameters() -> None:
     assert network.training
 
 
+def test_a_summary_shows_as_much_of_a_network_that_is_wrapped() -> None:
+    network = build("small-unet", bands=4, width=4)
+    text = network_summary(at_scale(network, 2), 4, 64)
+    assert text.count("ConvTranspose2d") == network_summary(network, 4, 64).count("ConvTranspose2d") == 4
+
+
 @pytest.mark.parametrize("name", ["resnet18", "tu-resnet18", "resnet18.a1_in1k", "tu-resnet10t", "resnet10t"])
 def test_encoders_of_both_libraries_are_found(name: str) -> None:
     network = build_network("linknet", bands=3, channels=2, encoder=name)

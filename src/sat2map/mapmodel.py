@@ -47,18 +47,21 @@ class Architecture:
         encoder: Name of the encoder.
         width: Channels of the first level, for networks without an encoder.
         scale: By how much pixels are averaged down before the network, and its scores scaled up after it.
+        members: How many such networks decide together.
     """
 
     network: str
     encoder: str = "resnet34"
     width: int | None = None
     scale: float = 1.0
+    members: int = 1
 
     @property
     def title(self) -> str:
         """The network, and its encoder if it has one, for people."""
         built_on = self.network in NETWORKS and NETWORKS[self.network].encoder
-        return f"{self.network}, encoder {self.encoder}" if built_on else self.network
+        one = f"{self.network}, encoder {self.encoder}" if built_on else self.network
+        return one if self.members == 1 else f"{self.members} x {one}"
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,7 @@ def _check_facts(model: MapModel, facts: Mapping[str, Any]) -> None:
         "network": isinstance(made.network, str) and isinstance(made.encoder, str),
         "width": made.width is None or _is_count(made.width),
         "scale": 0 < made.scale < math.inf,
+        "members": _is_count(made.members),
         "tiling": _is_count(tiling.size) and _is_count(tiling.overlap, 0) and _is_count(tiling.unit),
         "unit": model.unit is None or _is_count(model.unit),
         "int8_agreement": model.int8_agreement is None or 0 <= model.int8_agreement <= 1,

@@ -124,12 +124,14 @@ class LearnOptions(Words):
         size: Side of a training patch in pixels, as the network sees it.
         scale: By how much pixels are averaged down before the network, and its scores brought back up: more ground is
             seen in the same time, with less detail. Chosen from 1 and 1.5 by how fine the labels are if not given.
+        members: How many networks learn side by side, each from `batch` patches of a step, and decide together: the
+            map is of the mean of their probabilities. Every second one is also shown ratios of bands. For classes.
         coarse_first: Share of the training, from its start, in which patches are shown at half their size, so that
             more of them fit into the same time. If not given, 0.5 for classes with `minutes` and without `patience`,
             `plateau` or a critic, else 0.
         whiten: Begin with filters taken from the training imagery in the first convolution, in place of random ones
             (weights that are given stay). If not given, for classes.
-        batch: Patches in a step.
+        batch: Patches in a step, for each of the `members`.
         epochs: How often the training ground is gone through. 50 if neither epochs nor minutes are given.
         minutes: How long to train; the learning rate is at its end when the time is.
         lr: Peak learning rate. 1e-3 for classes, 2e-4 for pictures if not given.
@@ -176,6 +178,7 @@ class LearnOptions(Words):
     patches: Literal["random", "grid", "picture"] = "random"
     size: int = 256
     scale: float | None = None
+    members: int = 1
     coarse_first: float | None = None
     whiten: bool | None = None
     batch: int = 8
@@ -214,6 +217,7 @@ class LearnOptions(Words):
             self,
             "width",
             "size",
+            "members",
             "batch",
             "epochs",
             "minutes",

@@ -40,6 +40,8 @@ def check_plan(plan: Plan) -> None:
     if options.batch % crew.size:
         raise BadOption(f"A batch of {options.batch} cannot be shared by {crew.size} devices. Choose a multiple.")
     plan.build_loss()
+    if options.members > 1:
+        _check_members(plan)
     if options.adversarial:
         _check_critic(plan)
     with tell_memory(options):
@@ -55,6 +57,14 @@ def check_plan(plan: Plan) -> None:
             _check_coarse_patch(plan, network)
         if options.batch == crew.size:
             _check_lone_patch(plan, network)
+
+
+def _check_members(plan: Plan) -> None:
+    """Refuse several networks where their probabilities cannot be averaged, or where they would all be the same."""
+    if plan.network is not None:
+        raise BadOption("Several --members begin with weights of their own, but a network that is passed has only one.")
+    if not isinstance(plan.output, Classes):
+        raise BadOption(f"--members is {plan.options.members}, but map pictures are drawn by one. Leave it out.")
 
 
 def _check_devices(options: TrainOptions) -> None:
@@ -83,7 +93,7 @@ def _check_lone_patch(plan: Plan, network: torch.nn.Module) -> None:
     size = plan.smallest
     try:
         with torch.no_grad():
-            network.train()(torch.zeros(1, len(plan.inputs.bands), size, size))
+            network.train()(torch.zeros(plan.options.members, len(plan.inputs.bands), size, size))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

@@ -33,6 +33,7 @@ from sat2map.learning.samples import Anchor, Samples, find_anchors
 from sat2map.learning.trainer import Trainer
 from sat2map.networks import draw_network
 from sat2map.networks.critics import receptive_field
+from sat2map.networks.members import members_of
 from sat2map.options import ReadOptions, SplitOptions, TrainOptions, part_of
 from sat2map.outputs import Classes, Output, Picture
 from sat2map.runs import RunFolder, as_stored, begin_run, check_new_run, resume_run
@@ -151,7 +152,9 @@ def _tell_networks(plan: Plan) -> None:
     bands, size, folder = len(plan.inputs.bands), plan.samples.size, plan.run.path
     for name, text in plan.summaries.items():
         (folder / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
-    draw_network(plan.build_network(), bands, size, folder / "network.png", title=plan.architecture.network)
+    one, *others = members_of(plan.build_network())
+    title = plan.architecture.network + (f", the first of {1 + len(others)}" if others else "")
+    draw_network(one, bands, size, folder / "network.png", title=title)
     if critic := plan.build_critic():
         title = f"critic of {receptive_field(plan.options.critic_levels)} pixels"
         draw_network(critic, bands + plan.output.channels, size, folder / "critic.png", title=title)

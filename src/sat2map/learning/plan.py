@@ -22,6 +22,7 @@ from sat2map.mapmodel import Architecture
 from sat2map.networks import network_summary, stride_of
 from sat2map.networks.anysize import at_scale
 from sat2map.networks.critics import PatchCritic
+from sat2map.networks.members import members_of
 from sat2map.options import TrainOptions
 from sat2map.outputs import Output, Picture
 from sat2map.runs import RunFolder
@@ -81,7 +82,12 @@ class Plan:
     def architecture(self) -> Architecture:
         """How the network is built."""
         name = "custom" if self.network else self.recipe.network
-        return Architecture(name, self.options.encoder, self.options.width, self.scale)
+        return Architecture(name, self.options.encoder, self.options.width, self.scale, self.options.members)
+
+    @property
+    def batch(self) -> int:
+        """Patches in a step, of all processes and for all members together."""
+        return self.options.batch * self.options.members
 
     @property
     def smallest(self) -> int:
@@ -120,14 +126,16 @@ class Plan:
         if self.recipe.whiten:
             anchors = self.samples.order(0)[:LOOKED_AT]
             patches = [self.samples.sample(0, number, int(anchor))[0] for number, anchor in enumerate(anchors)]
-            whiten(network, [torch.from_numpy(image_CHW) for image_CHW in patches])
+            for member in members_of(network):
+                whiten(member, [torch.from_numpy(image_CHW) for image_CHW in patches])
         return network
 
     @cached_property
     def summaries(self) -> dict[str, str]:
-        """The layers of the network, and of the critic if there is one, as tables."""
+        """The layers of the network, member by member, and of the critic if there is one, as tables."""
         bands, size = len(self.inputs.bands), self.samples.size
-        tables = {"network": network_summary(self.build_network(), bands, size)}
+        members = members_of(self.build_network())
+        tables = {"network": "\n\n".join(network_summary(member, bands, size) for member in members)}
         if critic := self.build_critic():
             tables["critic"] = network_summary(critic, bands + self.output.channels, size)
         return tables

@@ -55,7 +55,7 @@ class Trainer:
         self.plateau = ReduceLROnPlateau(self.objective.learner.optimizer, "max", factor=0.1, patience=PLATEAU)
         self.validator = self._validator()
         self.journal = Journal(plan.run, plan.samples) if fabric.is_global_zero else None
-        self.steps = -(-len(plan.samples.anchors) // self.options.batch)
+        self.steps = -(-len(plan.samples.anchors) // plan.batch)
         self.step = self.epoch = self.stale = 0
         self.best = -math.inf
         self.aside = 0.0
@@ -105,7 +105,7 @@ class Trainer:
     def _batches(self) -> Iterator[Batch]:
         return self.plan.samples.batches(
             self.epoch,
-            self.options.batch,
+            self.plan.batch,
             part=self.fabric.global_rank,
             parts=self.fabric.world_size,
             threads=self.options.workers,

@@ -206,7 +206,7 @@ def find_lr(plan: Plan) -> float:
     The rate rises exponentially from step to step; the one at which the smoothed loss is least is too much already, so
     a tenth of it is taken. Rates and losses are kept in `range.json`.
     """
-    rehearsal = _Rehearsal(plan, plan.options.batch)
+    rehearsal = _Rehearsal(plan, plan.batch)
     rates = np.geomspace(*RANGE, RANGE_STEPS)
     smooth: list[float] = []
     for rate in track(rates, "Learning rates", len(rates)):
@@ -227,7 +227,7 @@ def find_batch(plan: Plan) -> int:
     speeds: dict[int, float] = {}
     for batch in track(BATCHES, "Batch sizes", len(BATCHES)):
         try:
-            speeds[batch] = _speed(_Rehearsal(plan, batch))
+            speeds[batch] = _speed(_Rehearsal(plan, batch * plan.options.members))
         except (RuntimeError, MemoryError):
             break
         if speeds[batch] < 0.8 * max(speeds.values()):
