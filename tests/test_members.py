@@ -183,7 +183,7 @@ def _scores(scene: Path, model: Path, runtime: str) -> np.ndarray:
 
 
 def test_several_cannot_be_had_of_one_network_or_of_pictures(tmp_path, folder, picture_folder, capsys) -> None:
-    with pytest.raises(BadOption, match="a network that is passed has only one"):
+    with pytest.raises(BadOption, match="a network that is passed as an object has only one set"):
         train(folder, tmp_path / "run", network=nn.Conv2d(3, 3, 1), members=2, size=32, epochs=1)
     words = f"train {picture_folder} {tmp_path / 'run'} --members 2 --epochs 1 --size 32 --network pix2pix-7"
     assert run(words.split()) == 2

@@ -62,7 +62,10 @@ def check_plan(plan: Plan) -> None:
 def _check_members(plan: Plan) -> None:
     """Refuse several networks where their probabilities cannot be averaged, or where they would all be the same."""
     if plan.network is not None:
-        raise BadOption("Several --members begin with weights of their own, but a network that is passed has only one.")
+        raise BadOption(
+            f"members is {plan.options.members}, but a network that is passed as an object has only one set of weights "
+            "to begin with. Leave it out, or name a network."
+        )
     if not isinstance(plan.output, Classes):
         raise BadOption(f"--members is {plan.options.members}, but map pictures are drawn by one. Leave it out.")
 

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sat2map.networks.tapping import where_valid
+
 AROUND = 16
 """Side in pixels of the squares over which light is averaged; three by three of them are a place's surroundings."""
 
@@ -73,8 +75,9 @@ class WithRatios(nn.Module):
         around = F.avg_pool2d(squares, 3, stride=1, padding=1, count_include_pad=False)
         around_N1HW = F.interpolate(around, size=x_NCHW.shape[-2:], mode="bilinear")
         more = torch.cat([(log_NCHW - light_N1HW) / RATIOS, (light_N1HW - around_N1HW) / CONTRAST], dim=1)
-        known_N1HW = (x_NCHW != 0).to(x_NCHW.dtype).amax(dim=1, keepdim=True)
-        scores_NKHW: torch.Tensor = self.network(torch.cat([x_NCHW, more.to(x_NCHW.dtype) * known_N1HW], dim=1))
+        scores_NKHW: torch.Tensor = self.network(
+            torch.cat([x_NCHW, more.to(x_NCHW.dtype) * where_valid(x_NCHW)], dim=1)
+        )
         return scores_NKHW
 
 

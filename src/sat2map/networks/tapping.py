@@ -82,13 +82,13 @@ class Tapped(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scores `(N, K, H, W)` and the mean of the tapped features over the valid ground `(N, D)`."""
-        valid_NHW = (x_NCHW != 0).to(x_NCHW.dtype).amax(dim=1, keepdim=True)
+        valid_N1HW = where_valid(x_NCHW)
         seen: list[torch.Tensor] = []
 
         def average(_module: nn.Module, _given: Any, output: Any) -> None:
             made = _deepest(output)
             assert made is not None
-            seen.append(_average(made.float(), valid_NHW.float()))  # at once: a ReLU in place may come next
+            seen.append(_average(made.float(), valid_N1HW.float()))  # at once: a ReLU in place may come next
 
         hook = self.network.get_submodule(self.tap).register_forward_hook(average)
         try:
@@ -98,8 +98,13 @@ class Tapped(nn.Module):
         return scores_NKHW, seen[-1]
 
 
-def _average(features_NCHW: torch.Tensor, valid_NHW: torch.Tensor) -> torch.Tensor:
+def where_valid(x_NCHW: torch.Tensor) -> torch.Tensor:
+    """Return `(N, 1, H, W)`: 1 where images `(N, C, H, W)` hold data, and 0 where all bands are 0, as `Inputs` says."""
+    return (x_NCHW != 0).to(x_NCHW.dtype).amax(dim=1, keepdim=True)
+
+
+def _average(features_NCHW: torch.Tensor, valid_N1HW: torch.Tensor) -> torch.Tensor:
     """Return the mean `(N, D)` of features, each place weighted by how much of it is valid."""
-    weight_NHW = F.interpolate(valid_NHW, size=features_NCHW.shape[-2:], mode="area")
+    weight_NHW = F.interpolate(valid_N1HW, size=features_NCHW.shape[-2:], mode="area")
     total = (features_NCHW * weight_NHW).sum(dim=(2, 3))
     return total / weight_NHW.sum(dim=(2, 3)).clamp(min=1e-6)
