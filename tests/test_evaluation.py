@@ -355,6 +355,13 @@ def test_probabilities_are_judged_before_and_after_calibration(tmp_path, wide):
     assert f"{told['raw']['ece']:.3f}, calibrated {told['calibrated']['ece']:.3f}" in text
 
 
+def test_loaded_models_are_scored_as_their_paths_are(tmp_path, noisy, run):
+    for report, model in (("path", run.path), ("loaded", load_model(run.path)), ("listed", [load_model(run.path)])):
+        evaluate(noisy, tmp_path / report, model=model)
+    by_path, *loaded = (metrics(tmp_path / report)["classes"] for report in ("path", "loaded", "listed"))
+    assert loaded == [by_path, by_path]
+
+
 def test_a_report_is_not_replaced_unasked(tmp_path, noisy, run):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "metrics.json").write_text("{}")

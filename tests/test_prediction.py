@@ -19,8 +19,10 @@ from sat2map import prediction
 from sat2map.errors import BadOption, ModelError, OutputError, SceneError
 from sat2map.jobs import RUNNING, Job
 from sat2map.legend import IGNORED
+from sat2map.mapmodel import load_model
 from sat2map.options import PredictOptions, bytes_of
 from sat2map.prediction import predict
+from sat2map.scenes import open_scene
 from sat2map.sinks import Sink, read_map_legend
 
 HALF = Affine(0.5, 0, 500_000.0, 0, -0.5, 40_000.0)
@@ -63,6 +65,19 @@ def test_a_map_lies_where_its_scene_does(tmp_path, model, scene, ids):
     assert read_map_legend(made.map) == synthetic.LEGEND
     assert made.counts == {name: int((ids == i).sum()) for i, name in enumerate(synthetic.LEGEND.names)}
     assert (made.invalid, made.runtime.split()[0]) == (0, "OpenVINO")
+
+
+def test_a_loaded_model_makes_the_same_map_as_its_path(tmp_path, model, scene):
+    files = [
+        predict(scene, tmp_path / name, model=how).map.read_bytes()
+        for name, how in (("path.tif", model), ("loaded.tif", load_model(model)))
+    ]
+    assert files[0] == files[1]
+
+
+def test_an_open_scene_is_no_path_of_one(tmp_path, model, scene):
+    with pytest.raises(TypeError, match=r"os\.PathLike object, not GdalScene"):
+        predict(open_scene(scene), tmp_path / "map.tif", model=model)
 
 
 def test_the_file_does_not_depend_on_blocks(tmp_path, model, scene):

@@ -19,6 +19,7 @@ from shapely import box
 import models
 import synthetic
 from sat2map.errors import BadOption, ModelError, OutputError, SceneError, SourceError
+from sat2map.mapmodel import load_model
 from sat2map.suggesting import Places, choose, suggest
 
 SIZE = 32
@@ -76,6 +77,12 @@ def test_unsure_places_come_first_and_are_told(tmp_path, model):
     assert frame["uncertainty"][:2].min() > frame["uncertainty"][2:].max()
     assert (frame["likeliest"][:2].str.count("%") >= 2).all()
     assert (frame["likeliest"][2:].str.count("%") == 1).all()
+
+
+def test_a_loaded_model_suggests_what_its_path_does(tmp_path, model):
+    image = written(tmp_path / "a.png", blurred())
+    by_path = suggested(image, tmp_path / "path.gpkg", model, count=4)
+    assert suggested(image, tmp_path / "loaded.gpkg", load_model(model), count=4).equals(by_path)
 
 
 def test_uncertainty_is_the_entropy_of_the_probabilities(tmp_path, model):

@@ -271,9 +271,16 @@ def test_one_patch_at_a_time_is_refused_where_nothing_is_left_to_normalise(tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_patches_beyond_the_memory_are_refused(tmp_path, folder):
-    with pytest.raises(BadOption, match="memory does not hold a batch of 8 patches"):
-        train(folder, tmp_path / "run", **TINY | {"size": 10_000_000})
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        (1, r"hold a batch of 8 patches of 10000000 .* a smaller --batch or"),
+        (2, r"hold a batch of 16 .*, --members or"),
+    ],
+)
+def test_patches_beyond_the_memory_are_refused(tmp_path, folder, members, told):
+    with pytest.raises(BadOption, match=told):
+        train(folder, tmp_path / "run", **TINY | {"size": 10_000_000, "members": members})
     assert not (tmp_path / "run").exists()
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,10 @@ class MapModel:
     calibration: Calibration | None = None
     domain: Domain | None = None
 
+    def __fspath__(self) -> str:
+        """The folder: whoever takes the path of a model takes a loaded one."""
+        return str(self.folder)
+
     @property
     def weights(self) -> Path:
         """The file of the weights."""
@@ -154,7 +159,7 @@ class MapModel:
         write_json(self.folder / "model.json", facts)
 
 
-def load_model(path: Path | str) -> MapModel:
+def load_model(path: PathLike[str] | str) -> MapModel:
     """Load a model from its folder, or from the folder of the run that trained it.
 
     Raises:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, dropwhile
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def predict(
     scene: Path | str,
     map: Path | str,
     *,
-    model: Path | str,
+    model: PathLike[str] | str,
     polygons: Path | str | None = None,
     picture: Path | str | None = None,
     scores: Path | str | None = None,
@@ -103,7 +104,7 @@ def predict(
     Args:
         scene: An image file, a URL, or a folder or pattern of tiles.
         map: The file to write, `.tif` or `.png`; it has the scene's georeference.
-        model: A model's folder, or that of the run that trained it.
+        model: A model's folder, or that of the run that trained it; or one that is loaded.
         polygons: A vector file to write the map's polygons to as well.
         picture: A PNG to draw the map beside its image in.
         scores: A GeoTIFF for the probabilities of all classes, 0 to 254, and 255 where there is no data.
@@ -117,7 +118,7 @@ def predict(
     options = PredictOptions(**words)
     beside = {"polygons": polygons, "picture": picture, "scores": scores, "confidence": confidence}
     with closing(ENGINES[options.engine](options)) as engine:
-        return _predict(engine, Job(str(scene), str(model), options), map, beside, overwrite=overwrite)
+        return _predict(engine, Job(fspath(scene), fspath(model), options), map, beside, overwrite=overwrite)
 
 
 def _predict(
@@ -169,7 +170,7 @@ def _predict(
 
 
 def predict_all(
-    scenes: str, folder: Path | str, *, model: Path | str, overwrite: bool = False, **words: Any
+    scenes: str, folder: Path | str, *, model: PathLike[str] | str, overwrite: bool = False, **words: Any
 ) -> list[Prediction]:
     """Turn each of many scenes into a map of its name in a folder; arguments as in `predict`.
 
@@ -193,7 +194,7 @@ def predict_all(
 
         def turn(pair: tuple[Path, Path]) -> Prediction | None:
             try:
-                return _predict(engine, Job(str(pair[0]), str(model), options), pair[1], {}, overwrite=overwrite)
+                return _predict(engine, Job(str(pair[0]), fspath(model), options), pair[1], {}, overwrite=overwrite)
             except (SceneError, SourceError, ModelError) as error:
                 if not options.keep_going:
                     raise

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def suggest(
     scene: Path | str,
     places: Path | str,
     *,
-    model: Path | str,
+    model: PathLike[str] | str,
     count: int = 50,
     size: int = 256,
     labelled: Path | str | None = None,
@@ -144,7 +145,7 @@ def suggest(
         places: The file to write: `.gpkg`, `.geojson` or `.fgb`, with the columns `rank` (1 is to be labelled first),
             `scene`, `uncertainty` (0 to 1) and `likeliest` (classes and their shares). In the CRS of the scene; without
             one x is the column and y the negative row in the picture that `scene` names.
-        model: A model's folder, or that of the run that trained it. It has to map classes.
+        model: A model's folder, or that of the run that trained it; or one that is loaded. It has to map classes.
         count: How many places; all there are if there are fewer.
         size: Side of a place in pixels, as the network is shown them.
         labelled: A vector file of ground that has labels, such as earlier places: left out, and kept away from.
@@ -160,7 +161,7 @@ def suggest(
         if value < least:
             raise BadOption(f"--{name} is {value}; it must be {least} or more.")
     target = check_destination(places, PLACE_FILES, overwrite=overwrite)
-    jobs = _jobs(str(scene), str(model), options)
+    jobs = _jobs(fspath(scene), fspath(model), options)
     found = _measure(jobs, size)
     if not len(found):
         raise SceneError(f"No place of {size} pixels in {scene} holds data on half of it. Try a smaller --size.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def evaluate(
     source: Path | str,
     report: Path | str,
     *,
-    model: Path | str | Sequence[Path | str],
+    model: PathLike[str] | str | Sequence[PathLike[str] | str],
     overwrite: bool = False,
     **words: Any,
 ) -> Evaluation:
@@ -105,7 +106,7 @@ def evaluate(
         source: Imagery with labels, or with map pictures.
         report: The folder to write `metrics.json`, pictures, `report.html` and `MODEL_CARD.md` to; with several models,
             each has a folder in it, and `comparison.html` is beside them.
-        model: A model's folder, or that of the run that trained it; or several of them.
+        model: A model's folder, that of the run that trained it, or one that is loaded; or several of them.
         overwrite: Whether a report that is there is replaced.
         words: The fields of `EvaluateOptions`.
 
@@ -115,7 +116,7 @@ def evaluate(
     """
     options = EvaluateOptions(**words)
     folder = check_folder(report, "a report", marks=REPORTS, overwrite=overwrite)
-    models = [model] if isinstance(model, (str, Path)) else list(model)
+    models = [fspath(one) for one in ([model] if isinstance(model, (str, PathLike)) else model)]
     if not models:
         raise BadOption("There is no model to score. Name a run with --model.")
     names = unique([Path(path).resolve().name for path in models])

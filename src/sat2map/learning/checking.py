@@ -147,7 +147,8 @@ def tell_memory(options: TrainOptions) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not re.search(r"out of memory|allocate memory", str(error)):
             raise
+        many = options.members > 1
         raise BadOption(
-            f"The memory does not hold a batch of {options.batch} patches of {options.size} x {options.size} pixels. "
-            "Give a smaller --batch or --size, or a lighter --network."
+            f"The memory does not hold a batch of {options.batch * options.members} patches of {options.size} x "
+            f"{options.size} pixels. Give a smaller --batch{', --members' * many} or --size, or a lighter --network."
         ) from None

@@ -34,6 +34,9 @@ LEAST_AGREEMENT = 0.995
 PATCHES = 100
 """Windows on which the scales are calibrated, and at most on which agreement is measured."""
 
+LAST = 3
+"""So many convolutions before the scores may stay in float: those of a decoder's finest level, and of the scores."""
+
 
 @dataclass(frozen=True)
 class Export:
@@ -84,14 +87,43 @@ def export(run: Path | str) -> Export:
 
 
 def _ends(graph: openvino.Model) -> list[str]:
-    """Return the names of the first and the last three convolutions, where rounding is felt most."""
-    convolutions = [op.get_friendly_name() for op in graph.get_ordered_ops() if op.get_type_name() == "Convolution"]
-    return [convolutions[0], *convolutions[-3:]]
+    """Return the names of what rounding is felt in most: up to each first convolution, and each network's last three."""
+    ops = graph.get_ordered_ops()
+    before = _convolutions_on_the_way(ops, "Parameter", lambda op: [value.get_node() for value in op.input_values()])
+    after = _convolutions_on_the_way(
+        ops[::-1], "Result", lambda op: [end.get_node() for value in op.outputs() for end in value.get_target_inputs()]
+    )
+    names = [op.get_friendly_name() for op in ops if op.get_type_name() != "Parameter"]
+    convolutions = {op.get_friendly_name() for op in ops if _is_convolution(op)}
+    return [name for name in names if before.get(name) == 0 or (name in convolutions and after[name] < LAST)]
+
+
+def _convolutions_on_the_way(
+    ops: list[openvino.Node], begin: str, came_from: Callable[[openvino.Node], list[openvino.Node]]
+) -> dict[str, int]:
+    """Return how many convolutions the longest way to each operation passes, by its name; none to where none leads.
+
+    Args:
+        ops: In the order of the ways.
+        begin: The type of the operations at which ways begin.
+        came_from: The operations a step before one.
+    """
+    passed: dict[str, int] = {}
+    for op in ops:
+        steps = [(passed.get(one.get_friendly_name()), _is_convolution(one)) for one in came_from(op)]
+        ways = [count + met for count, met in steps if count is not None]
+        if ways or op.get_type_name() == begin:
+            passed[op.get_friendly_name()] = max(ways, default=0)
+    return passed
+
+
+def _is_convolution(op: openvino.Node) -> bool:
+    return bool(op.get_type_name() == "Convolution")
 
 
 ATTEMPTS: dict[str, Callable[[openvino.Model], list[str]]] = {
     "all layers in int8": lambda _: [],
-    "the first and the last convolutions in float": _ends,
+    "the first and the last convolutions of each network in float": _ends,
 }
 """What stays in float, the fastest first."""
 
