@@ -20,12 +20,9 @@ from sat2map.cli import run
 from sat2map.errors import BadOption
 from sat2map.learning.journal import Journal
 from sat2map.learning.objectives import Supervised
-from sat2map.learning.recipe import LONG, choose_recipe
 from sat2map.mapmodel import Architecture, load_model
 from sat2map.networks import build_network
 from sat2map.networks.members import BLACK, LEAST, Members, WithRatios, members_of, more_bands
-from sat2map.options import TrainOptions
-from sat2map.runs import begin_run, resume_run
 from sat2map.runtimes.torch import build
 
 TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 4, "precision": "fp32", "members": 2}
@@ -192,41 +189,6 @@ def test_several_cannot_be_had_of_one_network_or_of_pictures(tmp_path, folder, p
     assert run(words.split()) == 2
     assert "--members is 2, but map pictures are drawn by one" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "kind", "own", "count"),
-    [
-        ({"minutes": LONG}, "classes", False, 2),
-        ({"minutes": LONG, "members": 1}, "classes", False, 1),
-        ({"minutes": LONG}, "classes", True, 1),
-        ({"minutes": LONG}, "picture", False, 1),
-        ({"minutes": LONG, "patience": 3}, "classes", False, 1),
-        ({"minutes": LONG, "adversarial": 0.1}, "classes", False, 1),
-        ({"minutes": LONG - 1}, "classes", False, 1),
-        ({"minutes": 1, "members": 3}, "classes", False, 3),
-        ({"epochs": 100}, "classes", False, 1),
-    ],
-)
-def test_two_are_the_rule_only_in_a_long_race_against_the_clock(words: dict, kind: str, own: bool, count: int) -> None:
-    assert choose_recipe(TrainOptions(**words), kind, own_network=own).members == count
-
-
-@pytest.mark.parametrize("told", [True, False])
-def test_a_run_that_goes_on_by_a_longer_clock_has_as_many_as_it_began_with(tmp_path, folder, told: bool) -> None:
-    """Also one of an earlier version, whose call tells of no members."""
-    begun = begin_run(tmp_path / "run", str(folder), TrainOptions(epochs=1, members=1 if told else None))
-    call = json.loads(begun.call.read_text())
-    call["options"] = {name: value for name, value in call["options"].items() if told or name != "members"}
-    begun.call.write_text(json.dumps(call))
-    _, options = resume_run(begun.path, str(folder), TrainOptions(resume=True, minutes=LONG))
-    assert choose_recipe(options, "classes").members == 1
-
-
-def test_what_was_chosen_is_written_down(tmp_path, folder, without_graph) -> None:
-    words = {name: value for name, value in TINY.items() if name != "members"}
-    run = train(folder, tmp_path / "run", epochs=1, **words)
-    assert json.loads((run / "call.json").read_text())["options"]["members"] == 1
 
 
 def test_a_patch_for_each_is_enough_where_a_network_can_learn_from_one(tmp_path, folder, without_graph) -> None:

@@ -245,7 +245,7 @@ def read_call(run: RunFolder) -> tuple[str, TrainOptions]:
     """
     try:
         call = json.loads(run.call.read_text())
-        return call["source"], record(TrainOptions, {"members": 1, **call["options"]})  # one, if of an earlier version
+        return call["source"], record(TrainOptions, call["options"])
     except (KeyError, TypeError, ValueError) as error:
         raise OutputError(
             f"{run.call} is damaged, or of another version of sat2map ({error!r}). Start anew with --overwrite."

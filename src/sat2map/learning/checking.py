@@ -40,11 +40,11 @@ def check_plan(plan: Plan) -> None:
     if options.batch % crew.size:
         raise BadOption(f"A batch of {options.batch} cannot be shared by {crew.size} devices. Choose a multiple.")
     plan.build_loss()
-    if plan.recipe.members > 1:
+    if options.members > 1:
         _check_members(plan)
     if options.adversarial:
         _check_critic(plan)
-    with tell_memory(plan):
+    with tell_memory(options):
         network = plan.build_network()
         refuse_instance_norm(network)
         if has_group_norm(network):
@@ -63,11 +63,11 @@ def _check_members(plan: Plan) -> None:
     """Refuse several networks where their probabilities cannot be averaged, or where they would all be the same."""
     if plan.network is not None:
         raise BadOption(
-            f"members is {plan.recipe.members}, but a network that is passed as an object has only one set of weights "
+            f"members is {plan.options.members}, but a network that is passed as an object has only one set of weights "
             "to begin with. Leave it out, or name a network."
         )
     if not isinstance(plan.output, Classes):
-        raise BadOption(f"--members is {plan.recipe.members}, but map pictures are drawn by one. Leave it out.")
+        raise BadOption(f"--members is {plan.options.members}, but map pictures are drawn by one. Leave it out.")
 
 
 def _check_devices(options: TrainOptions) -> None:
@@ -96,7 +96,7 @@ def _check_lone_patch(plan: Plan, network: torch.nn.Module) -> None:
     size = plan.smallest
     try:
         with torch.no_grad():
-            network.train()(torch.zeros(plan.recipe.members, len(plan.inputs.bands), size, size))
+            network.train()(torch.zeros(plan.options.members, len(plan.inputs.bands), size, size))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -136,7 +136,7 @@ def _check_density(plan: Plan, output: Classes) -> None:
 
 
 @contextmanager
-def tell_memory(plan: Plan) -> Iterator[None]:
+def tell_memory(options: TrainOptions) -> Iterator[None]:
     """Turn a lack of memory into a sentence.
 
     Raises:
@@ -147,8 +147,8 @@ def tell_memory(plan: Plan) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not re.search(r"out of memory|allocate memory", str(error)):
             raise
-        size, many = plan.options.size, plan.recipe.members > 1
+        many = options.members > 1
         raise BadOption(
-            f"The memory does not hold a batch of {plan.batch} patches of {size} x {size} pixels. "
-            f"Give a smaller --batch{', --members' * many} or --size, or a lighter --network."
+            f"The memory does not hold a batch of {options.batch * options.members} patches of {options.size} x "
+            f"{options.size} pixels. Give a smaller --batch{', --members' * many} or --size, or a lighter --network."
         ) from None

@@ -73,7 +73,7 @@ def fit(
     fabric = open_fabric(options)
     if crew.first:
         _begin(plan, source)
-    with tell_memory(plan):
+    with tell_memory(options):
         _launch(fabric, plan)  # the others wait there for the first
     if crew.first:
         pack_model(plan)
@@ -82,8 +82,8 @@ def fit(
 
 def _begin(plan: Plan, source: Path | str) -> None:
     """Write down what is planned; only now, so that a mistake leaves nothing behind and an older run as it is."""
-    if not plan.options.resume:  # what the clock decides is written down: it holds also if the run goes on by another
-        chosen = replace(plan.options, coarse_first=plan.recipe.coarse_first, members=plan.recipe.members)
+    if not plan.options.resume:  # coarse_first as it is chosen: it holds also if the run goes on by another clock
+        chosen = replace(plan.options, coarse_first=plan.recipe.coarse_first)
         begin_run(plan.run.path, str(source), chosen, own=own_of(plan.network, plan.loss))
         _write_leaks(plan)
     write_json(plan.run.split, plan.split.to_json())

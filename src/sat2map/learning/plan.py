@@ -82,12 +82,12 @@ class Plan:
     def architecture(self) -> Architecture:
         """How the network is built."""
         name = "custom" if self.network else self.recipe.network
-        return Architecture(name, self.options.encoder, self.options.width, self.scale, self.recipe.members)
+        return Architecture(name, self.options.encoder, self.options.width, self.scale, self.options.members)
 
     @property
     def batch(self) -> int:
         """Patches in a step, of all processes and for all members together."""
-        return self.options.batch * self.recipe.members
+        return self.options.batch * self.options.members
 
     @property
     def smallest(self) -> int:

@@ -24,7 +24,6 @@ class Recipe:
         norm_rate: By how much more than the rest the gains and shifts of batch normalisations learn, where weights
             begin at random. In a few hundred steps of Adam they would come no further than a tenth or two from where
             they start (the like for shifts in Jordan 2024, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU).
-        members: How many networks learn side by side.
     """
 
     network: str
@@ -37,7 +36,6 @@ class Recipe:
     coarse_first: float = 0.0
     whiten: bool = False
     norm_rate: float = 1.0
-    members: int = 1
 
 
 USUAL = {
@@ -52,9 +50,6 @@ USUAL = {
 HURRIED = 0.5
 """Share of a race against the clock in which classes are learnt from coarse patches (docs/log.md)."""
 
-LONG = 15
-"""From so many minutes on, a race against the clock is long enough for two networks to learn enough (docs/log.md)."""
-
 
 def choose_recipe(options: TrainOptions, kind: str, *, own_network: bool = False) -> Recipe:
     """Return the recipe for an output of this kind.
@@ -64,20 +59,19 @@ def choose_recipe(options: TrainOptions, kind: str, *, own_network: bool = False
         kind: Of the output, as in `USUAL`.
         own_network: Whether the network was passed as an object, and with it the weights that it begins with.
     """
-    words = ("network", "loss", "lr", "optimizer", "schedule", "coarse_first", "whiten", "members")
+    words = ("network", "loss", "lr", "optimizer", "schedule", "coarse_first", "whiten")
     given = {name: getattr(options, name) for name in words if getattr(options, name) is not None}
     recipe = replace(USUAL[kind], **given)
-    if kind == "classes" and (minutes := _race(options, recipe)):
-        members = 2 if minutes >= LONG and not own_network else 1
-        recipe = replace(recipe, **{"coarse_first": HURRIED, "members": members, **given})
     if own_network or options.encoder_weights != "none":
         recipe = replace(recipe, whiten=False, norm_rate=1.0)
     if recipe.optimizer != "adamw":
         recipe = replace(recipe, norm_rate=1.0)
+    if options.coarse_first is None and kind == "classes" and _hurries(options, recipe):
+        return replace(recipe, coarse_first=HURRIED)
     return recipe
 
 
-def _race(options: TrainOptions, recipe: Recipe) -> float:
-    """Return the minutes of a training that the clock alone ends, and which has no critic; of others 0."""
+def _hurries(options: TrainOptions, recipe: Recipe) -> bool:
+    """Return whether the clock alone ends the training, and no one looks at what is drawn meanwhile."""
     waits_for_gain = options.patience is not None or recipe.schedule == "plateau"
-    return 0 if waits_for_gain or options.adversarial else options.minutes or 0
+    return options.minutes is not None and not waits_for_gain and not options.adversarial

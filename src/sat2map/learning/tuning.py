@@ -227,7 +227,7 @@ def find_batch(plan: Plan) -> int:
     speeds: dict[int, float] = {}
     for batch in track(BATCHES, "Batch sizes", len(BATCHES)):
         try:
-            speeds[batch] = _speed(_Rehearsal(plan, batch * plan.recipe.members))
+            speeds[batch] = _speed(_Rehearsal(plan, batch * plan.options.members))
         except (RuntimeError, MemoryError):
             break
         if speeds[batch] < 0.8 * max(speeds.values()):
