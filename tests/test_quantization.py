@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 import rasterio
 
@@ -13,7 +14,11 @@ import sat2map
 import synthetic
 from sat2map.errors import ModelError
 from sat2map.learning import quantization
-from sat2map.mapmodel import load_model
+from sat2map.learning.packing import export_graph
+from sat2map.learning.quantization import ATTEMPTS, LAST
+from sat2map.mapmodel import Architecture, load_model
+from sat2map.outputs import Classes
+from sat2map.runtimes.torch import build
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +83,14 @@ def test_a_run_that_goes_on_has_no_int8_graph_of_its_older_weights(run, rgb_fold
 def test_a_model_without_its_run_cannot_be_calibrated(run):
     with pytest.raises(ModelError, match=r"is a model without its run. Name the run's folder"):
         sat2map.export(run / "model")
+
+
+def test_the_ends_of_each_network_stay_in_float(tmp_path):
+    """Of two that decide together: the first filters and the last ones of both."""
+    pair = build(Architecture("small-unet", width=4, members=2), bands=3, channels=4).eval()
+    export_graph(pair, Classes(synthetic.LEGEND), tmp_path / "graph.xml", bands=3, size=64)
+    graph = openvino.Core().read_model(tmp_path / "graph.xml")
+    kinds = {op.get_friendly_name(): op.get_type_name() for op in graph.get_ordered_ops()}
+    kept = [kinds[name] for name in ATTEMPTS["the first and the last convolutions of each network in float"](graph)]
+    assert kept.count("Convolution") == 2 * (1 + LAST) < list(kinds.values()).count("Convolution")
+    assert not {"LogSoftmax", "Relu"} & set(kept)

@@ -125,7 +125,7 @@ class LearnOptions(Words):
         scale: By how much pixels are averaged down before the network, and its scores brought back up: more ground is
             seen in the same time, with less detail. Chosen from 1 and 1.5 by how fine the labels are if not given.
         members: How many networks learn side by side, each from `batch` patches of a step, and decide together: the
-            map is of the mean of their probabilities. Every second one is also shown ratios of bands. For classes.
+            map is of the mean of their probabilities. For classes.
         coarse_first: Share of the training, from its start, in which patches are shown at half their size, so that
             more of them fit into the same time. If not given, 0.5 for classes with `minutes` and without `patience`,
             `plateau` or a critic, else 0.

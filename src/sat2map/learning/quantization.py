@@ -87,7 +87,7 @@ def export(run: Path | str) -> Export:
 
 
 def _ends(graph: openvino.Model) -> list[str]:
-    """Return the names of what rounding is felt in most: up to each first convolution, and each network's last three."""
+    """Return the names of what feels rounding most: all up to each first convolution, and each network's last three."""
     ops = graph.get_ordered_ops()
     before = _convolutions_on_the_way(ops, "Parameter", lambda op: [value.get_node() for value in op.input_values()])
     after = _convolutions_on_the_way(

@@ -16,7 +16,7 @@ from sat2map.errors import ModelError
 from sat2map.mapmodel import Architecture, MapModel
 from sat2map.networks import build_network
 from sat2map.networks.anysize import at_scale
-from sat2map.networks.members import build_members, join
+from sat2map.networks.members import join
 from sat2map.networks.tapping import Tapped
 from sat2map.outputs import Output
 from sat2map.runtimes.computed import Computed
@@ -112,7 +112,7 @@ def build(made: Architecture, *, bands: int, channels: int, encoder_weights: str
             "The network of this model was passed as an object, so only its graph is known. Take openvino."
         )
 
-    def build_one(bands: int) -> torch.nn.Module:
+    def build_one() -> torch.nn.Module:
         return build_network(
             made.network,
             bands=bands,
@@ -122,4 +122,4 @@ def build(made: Architecture, *, bands: int, channels: int, encoder_weights: str
             width=made.width,
         )
 
-    return join([at_scale(network, made.scale) for network in build_members(build_one, bands, made.members)])
+    return join([at_scale(build_one(), made.scale) for _ in range(made.members)])
