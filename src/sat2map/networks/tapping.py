@@ -82,7 +82,7 @@ class Tapped(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scores `(N, K, H, W)` and the mean of the tapped features over the valid ground `(N, D)`."""
-        valid_N1HW = where_valid(x_NCHW)
+        valid_N1HW = _where_valid(x_NCHW)
         seen: list[torch.Tensor] = []
 
         def average(_module: nn.Module, _given: Any, output: Any) -> None:
@@ -98,7 +98,7 @@ class Tapped(nn.Module):
         return scores_NKHW, seen[-1]
 
 
-def where_valid(x_NCHW: torch.Tensor) -> torch.Tensor:
+def _where_valid(x_NCHW: torch.Tensor) -> torch.Tensor:
     """Return `(N, 1, H, W)`: 1 where images `(N, C, H, W)` hold data, and 0 where all bands are 0, as `Inputs` says."""
     return (x_NCHW != 0).to(x_NCHW.dtype).amax(dim=1, keepdim=True)
 
