@@ -44,7 +44,7 @@ def check_plan(plan: Plan) -> None:
         _check_members(plan)
     if options.adversarial:
         _check_critic(plan)
-    with tell_memory(options):
+    with tell_memory(plan):
         network = plan.build_network()
         refuse_instance_norm(network)
         if has_group_norm(network):
@@ -136,7 +136,7 @@ def _check_density(plan: Plan, output: Classes) -> None:
 
 
 @contextmanager
-def tell_memory(options: TrainOptions) -> Iterator[None]:
+def tell_memory(plan: Plan) -> Iterator[None]:
     """Turn a lack of memory into a sentence.
 
     Raises:
@@ -147,8 +147,8 @@ def tell_memory(options: TrainOptions) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not re.search(r"out of memory|allocate memory", str(error)):
             raise
-        many = options.members > 1
+        size, many = plan.options.size, plan.options.members > 1
         raise BadOption(
-            f"The memory does not hold a batch of {options.batch * options.members} patches of {options.size} x "
-            f"{options.size} pixels. Give a smaller --batch{', --members' * many} or --size, or a lighter --network."
+            f"The memory does not hold a batch of {plan.batch} patches of {size} x {size} pixels. "
+            f"Give a smaller --batch{', --members' * many} or --size, or a lighter --network."
         ) from None

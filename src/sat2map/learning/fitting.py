@@ -73,7 +73,7 @@ def fit(
     fabric = open_fabric(options)
     if crew.first:
         _begin(plan, source)
-    with tell_memory(options):
+    with tell_memory(plan):
         _launch(fabric, plan)  # the others wait there for the first
     if crew.first:
         pack_model(plan)

@@ -87,15 +87,14 @@ def export(run: Path | str) -> Export:
 
 
 def _ends(graph: openvino.Model) -> list[str]:
-    """Return the names of what feels rounding most: all up to each first convolution, and each network's last three."""
+    """Return the names of each network's first convolutions and of its last three, where rounding is felt most."""
     ops = graph.get_ordered_ops()
     before = _convolutions_on_the_way(ops, "Parameter", lambda op: [value.get_node() for value in op.input_values()])
     after = _convolutions_on_the_way(
         ops[::-1], "Result", lambda op: [end.get_node() for value in op.outputs() for end in value.get_target_inputs()]
     )
-    names = [op.get_friendly_name() for op in ops if op.get_type_name() != "Parameter"]
-    convolutions = {op.get_friendly_name() for op in ops if _is_convolution(op)}
-    return [name for name in names if before.get(name) == 0 or (name in convolutions and after[name] < LAST)]
+    convolutions = [op.get_friendly_name() for op in ops if _is_convolution(op)]
+    return [name for name in convolutions if before[name] == 0 or after[name] < LAST]
 
 
 def _convolutions_on_the_way(
