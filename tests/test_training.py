@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 import synthetic
 from sat2map import load_model, train
-from sat2map.errors import BadOption, OutputError, TrainingFailed
+from sat2map.errors import BadOption, OutputError, TrainingFailed, UserError
+from sat2map.learning import fitting
 from sat2map.learning.journal import Journal
 from sat2map.learning.pacing import Pace
 from sat2map.runs import RunFolder
@@ -303,6 +304,23 @@ def test_a_mistake_leaves_nothing_behind_and_an_older_run_as_it_was(tmp_path, fo
     with pytest.raises(kind, match=told):
         train(folder, tmp_path / "old", overwrite=True, **TINY | words)
     assert (tmp_path / "old" / "call.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"network": "unett"},
+        {"network": "unet", "encoder": "resnet43"},
+        {"loss": "dise"},
+        {"loss": "dice +"},
+        {"tune": ("network=small-unet,unett",)},
+        {"tune": ("loss=dice,dise",)},
+    ],
+)
+def test_a_wrong_name_is_told_before_the_source_is_opened(tmp_path, monkeypatch, words):
+    monkeypatch.setattr(fitting, "open_source", lambda *_: pytest.fail("the source was opened"))
+    with pytest.raises(UserError, match=r"unet|resnet|dice"):
+        train(tmp_path / "source", tmp_path / "run", **words)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="the administrator may write everywhere")

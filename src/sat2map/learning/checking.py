@@ -12,8 +12,12 @@ import torch
 
 from sat2map.devices import choose_place
 from sat2map.errors import BadOption
+from sat2map.learning.losses import LOSSES, PICTURE_LOSSES, parse_loss
 from sat2map.learning.plan import Plan
 from sat2map.learning.processes import crew_of
+from sat2map.learning.recipe import USUAL
+from sat2map.networks import network_entry
+from sat2map.networks.building import smp_name
 from sat2map.networks.critics import receptive_field, smallest_side
 from sat2map.networks.norms import has_group_norm, refuse_instance_norm
 from sat2map.options import TrainOptions
@@ -26,6 +30,18 @@ DENSE = 0.5
 
 FEWEST = 256
 """A class of fewer pixels in the training ground is no class whose looks a critic could learn."""
+
+
+def check_names(options: TrainOptions) -> None:
+    """Refuse networks, encoders and losses that no one knows; it takes no source, which may take long to open.
+
+    Raises:
+        UserError: One of them cannot be used.
+    """
+    if options.loss is not None:
+        parse_loss(options.loss, known={**LOSSES, **PICTURE_LOSSES})
+    if network_entry(options.network or USUAL["classes"].network).encoder:
+        smp_name(options.encoder)
 
 
 def check_plan(plan: Plan) -> None:

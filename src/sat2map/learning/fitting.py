@@ -23,7 +23,7 @@ from sat2map.files import write_json
 from sat2map.inputs import Inputs, fit_inputs, select_bands
 from sat2map.leaks import Ground, draw_leaks, find_leaks, leak_findings
 from sat2map.learning.augment import NO_AUGMENTATION, Augmentation
-from sat2map.learning.checking import check_plan, tell_memory
+from sat2map.learning.checking import check_names, check_plan, tell_memory
 from sat2map.learning.objectives import Loss
 from sat2map.learning.packing import pack_model
 from sat2map.learning.plan import Plan, own_of
@@ -102,6 +102,7 @@ def plan_run(
     Raises:
         UserError: It cannot be learnt from, or not in this way.
     """
+    check_names(options)
     opened = open_source(source, part_of(ReadOptions, options))
     output: Output = Classes(opened.legend) if opened.output == "classes" else Picture(opened.colours)
     tell(opened.findings)

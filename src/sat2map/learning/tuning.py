@@ -21,7 +21,7 @@ import torch
 
 from sat2map.errors import BadOption, Sat2mapError, TrainingFailed, UnknownName
 from sat2map.files import write_json
-from sat2map.learning.checking import check_plan
+from sat2map.learning.checking import check_names, check_plan
 from sat2map.learning.fitting import fit, make_samples, open_fabric, plan_run
 from sat2map.learning.judges import Judge, choose_judge
 from sat2map.learning.objectives import Loss, to_device
@@ -106,6 +106,8 @@ def tune(
         raise BadOption("A search by --tune cannot be gone on with by --resume. Start it anew with --overwrite.")
     grid = parse_tune(options.tune)
     check_new_run(path, overwrite=options.overwrite)
+    for trial in _grid(options, grid):
+        check_names(trial)
     plan = plan_run(source, RunFolder(path), replace(options, tune=(), overwrite=False), network, loss)
     for trial in _grid(plan.options, grid):  # a mistake in the last of them is told before the first one
         check_plan(_with_options(plan, trial))

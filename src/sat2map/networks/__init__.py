@@ -111,6 +111,17 @@ CRITICS: dict[str, NetworkEntry] = {
 """The critics of adversarial training."""
 
 
+def network_entry(name: str) -> NetworkEntry:
+    """Return the row of a network.
+
+    Raises:
+        UnknownName: There is no such network.
+    """
+    if name not in NETWORKS:
+        raise UnknownName("network", name, NETWORKS)
+    return NETWORKS[name]
+
+
 def build_network(
     name: str,
     *,
@@ -137,9 +148,7 @@ def build_network(
         Sat2mapError: The weights cannot be downloaded.
         MissingExtra: torch is not installed.
     """
-    if name not in NETWORKS:
-        raise UnknownName("network", name, NETWORKS)
-    entry = NETWORKS[name]
+    entry = network_entry(name)
     if bands < 1 or channels < 1:
         raise BadOption(f"A network of {bands} bands and {channels} channels cannot be built. Give at least 1 of each.")
     if entry.encoder and width is not None:
