@@ -11,9 +11,11 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from matplotlib.figure import Figure
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
+from sat2map import pictures
 from sat2map.legend import IGNORED, Legend, MapClass, legend_of
 from sat2map.pictures import (
     HATCH,
@@ -233,6 +235,22 @@ def test_a_map_fits_its_side_and_shows_image_map_and_outline(
     assert has_colour(drawn, (10, 120, 60), 1000) == beside
     pink = (drawn[..., 0] > 120) & (drawn[..., 1] < 90) & (drawn[..., 2] < 180)
     assert pink.any()
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_stripes_mean_no_label_in_a_sheet_and_no_data_in_a_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: bool
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(pictures, "save_figure", lambda figure, _: figures.append(figure))
+    ids = np.zeros((60, 80), np.uint8)
+    ids[:30] = IGNORED if hidden else 1
+    truth = class_picture(ids, LEGEND)
+    sample_sheet([(truth, truth, truth)], LEGEND, tmp_path / "sheet.png")
+    map_picture(ids, LEGEND, tmp_path / "map.png")
+    words = [[text.get_text() for text in figure.legends[0].get_texts()] for figure in figures]
+    names = list(LEGEND.names)
+    assert words == ([[*names, "no label"], [*names, "no data"]] if hidden else [names, names])
 
 
 def test_names_are_no_formulas_and_no_secrets(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ NO_DATA = (222, 222, 222)
 """Colour of pixels for which the image holds no data."""
 
 HATCH = ((232, 232, 232), (196, 196, 196))
-"""The two greys of the stripes that mean "no label"."""
+"""The two greys of the stripes that mean "no label", and in maps "no data"."""
 
 Rows: TypeAlias = Sequence[Mapping[str, float | None]]
 """Rows of `metrics.jsonl`."""
@@ -173,7 +173,8 @@ def sample_sheet(
             fontsize=12, fontweight="bold", color=_INK,
         )  # fmt: skip
     if legend is not None:
-        _legend_strip(figure, legend, any(_striped(picture) for row in rows for picture in row[1:]))
+        striped = any(_striped(picture) for row in rows for picture in row[1:])
+        _legend_strip(figure, legend, stripes="no label" if striped else None)
     save_figure(figure, path)
 
 
@@ -364,7 +365,7 @@ def map_picture(
         show(axes[0], shrink(rgb, side, photo=True), extent)
     show(axes[-1], class_picture(shrink(ids, side, photo=False), legend), extent)
     _outline(axes[0], polygons, extent)
-    _legend_strip(figure, legend, bool((ids == IGNORED).any()))
+    _legend_strip(figure, legend, stripes="no data" if (ids == IGNORED).any() else None)
     save_figure(figure, path)
 
 
@@ -403,14 +404,14 @@ def show(ax: Axes, picture: np.ndarray, extent: tuple[float, float, float, float
     ax.spines[:].set_color("#C3C8CE")
 
 
-def _legend_strip(figure: Figure, legend: Legend, unlabelled: bool) -> None:
-    """Put the classes below the pictures, in as many columns as fit."""
+def _legend_strip(figure: Figure, legend: Legend, *, stripes: str | None) -> None:
+    """Put the classes, and what stripes mean if there are any, below the pictures, in as many columns as fit."""
     from matplotlib.patches import Patch
 
     handles = [Patch(facecolor=c.hex, edgecolor=_FAINT, label=plain(c.name, 36)) for c in legend.classes]
-    if unlabelled:
+    if stripes:
         light, dark = ("#{:02X}{:02X}{:02X}".format(*grey) for grey in HATCH)
-        handles.append(Patch(facecolor=light, edgecolor=dark, hatch="////", label="no label"))
+        handles.append(Patch(facecolor=light, edgecolor=dark, hatch="////", label=stripes))
     figure.legend(
         handles=handles,
         loc="outside lower center",
