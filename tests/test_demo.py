@@ -5,7 +5,7 @@ import rasterio
 
 import synthetic
 from sat2map import demo
-from sat2map.errors import BadOption, OutputError
+from sat2map.errors import BadOption, OutputError, SourceError
 
 TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision": "fp32", "minutes": 0.01}
 
@@ -21,11 +21,13 @@ def test_own_data_become_a_model_a_map_polygons_and_a_report(tmp_path, vector_fo
 
 
 def test_a_second_demo_replaces_the_first_and_pictures_give_a_picture(tmp_path, rgb_folder):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "call.json").write_text("{}")
-    made = demo(tmp_path, source=rgb_folder, **TINY)
-    assert made.map.suffix == ".png"
-    assert "rgb" in (tmp_path / "run" / "call.json").read_text()
+    first = demo(tmp_path, source=rgb_folder, **TINY)
+    assert first.map.suffix == ".png"
+    drawn = first.picture.read_bytes()
+    first.picture.write_bytes(b"")
+    second = demo(tmp_path, source=rgb_folder, **TINY)
+    assert second.map == first.map
+    assert second.picture.read_bytes()[:8] == drawn[:8]
 
 
 @pytest.mark.parametrize("words", [{"minutes": 0}, {"minutes": float("inf")}, {"seed": -1}, {"lr": -1}])
@@ -35,11 +37,34 @@ def test_a_mistake_is_told_before_anything_is_written(tmp_path, words):
     assert not (tmp_path / "demo").exists()
 
 
-def test_the_folder_of_someone_else_is_not_replaced(tmp_path):
-    synthetic.write_legend(tmp_path / "run" / "classes.json")
-    with pytest.raises(OutputError, match="no run"):
-        demo(tmp_path)
-    assert sorted(f.name for f in tmp_path.rglob("*")) == ["classes.json", "run"]
+def mine(folder):
+    synthetic.write_legend(folder / "photos" / "classes.json")
+
+
+def a_run(folder):
+    (folder / "run").mkdir()
+    (folder / "run" / "call.json").write_text("{}")
+
+
+@pytest.mark.parametrize(("make", "told"), [(mine, "no demo's, .* --source"), (a_run, "no demo's")])
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, rgb_folder, make, told):
+    make(tmp_path)
+    there = sorted(tmp_path.rglob("*"))
+    for words in ({}, {"source": rgb_folder}):
+        with pytest.raises(OutputError, match=told):
+            demo(tmp_path, **TINY, **words)
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_source_that_cannot_be_learnt_from_leaves_no_folder(tmp_path, there):
+    folder = tmp_path / "demo"
+    if there:
+        folder.mkdir()
+    with pytest.raises(SourceError, match="There is no"):
+        demo(folder, source=tmp_path / "nowhere", **TINY)
+    assert folder.exists() == there
+    assert not list(folder.rglob("*"))
 
 
 def test_map_pictures_become_a_map_and_a_report(tmp_path, picture_folder, no_net):

@@ -424,5 +424,13 @@ def test_destinations_are_checked_before_the_work(tmp_path):
         with pytest.raises(OutputError, match=text):
             check_destination(tmp_path / name, SINKS)
     assert check_destination(tmp_path / "there.tif", SINKS, overwrite=True) == tmp_path / "there.tif"
-    assert check_destination(tmp_path / "new" / "deep" / "MAP.TIF", SINKS).parent.is_dir()
-    assert not list((tmp_path / "new" / "deep").iterdir())
+    deep = tmp_path / "new" / "deep" / "MAP.TIF"
+    assert check_destination(deep, SINKS) == deep
+    assert not (tmp_path / "new").exists()  # what is checked next may be wrong
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folders_that_are_missing_are_made_with_the_map(tmp_path, kind):
+    path = tmp_path / "new" / "deep" / "map.tif"
+    KINDS[kind].open(path, PLACE[:10, :25]).discard()
+    assert not list(path.parent.iterdir())

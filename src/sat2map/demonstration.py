@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import rasterio
 from sat2map.errors import OutputError
 from sat2map.evaluation import Evaluation, evaluate
 from sat2map.fabricate import write_scene
+from sat2map.files import write_json
 from sat2map.mapmodel import load_model
 from sat2map.options import ReadOptions, TrainOptions, part_of
 from sat2map.outputs import Picture
@@ -29,6 +32,9 @@ log = logging.getLogger(__name__)
 
 WORDS: dict[str, Any] = {"encoder": "resnet18", "size": 128, "batch": 16}
 """How the fabricated scene is learnt: a lighter network and smaller patches than usual, to fit into a minute."""
+
+MARK = "demo.json"
+"""The file by which the folder of a demo is known to be one."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +60,55 @@ def demo(
     """Fabricate a scene, learn from a part of it, score the model on another, and map all of it.
 
     Args:
-        folder: Where everything goes; an earlier demo there is replaced.
+        folder: Where everything goes: a new folder, an empty one, or that of an earlier demo, which is replaced.
         source: Your own imagery with labels, in place of the fabricated scene.
         minutes: How long to train.
         seed: Where the random numbers start.
         words: Other words of `train`.
 
     Raises:
-        UserError: The source cannot be learnt from, or the folder cannot be written to.
+        UserError: The source cannot be learnt from, or the folder holds something else or cannot be written to.
     """
-    folder = Path(folder)
-    run = folder / "run"
     words = words if source is not None else WORDS | words
     options = TrainOptions(minutes=minutes, seed=seed, **words)  # a mistake is told before anything is written
-    check_new_run(run, overwrite=True)
+    with _claimed(Path(folder)):
+        return _demo(Path(folder), source, options, words)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Mark a folder as that of a demo; if nothing else is written to a new one, it goes again.
+
+    Raises:
+        OutputError: It holds something that no demo has made, or cannot be written to.
+    """
+    check_new_run(folder / "run", overwrite=True)
+    made, mark = not folder.exists(), folder / MARK
+    if not made and not mark.exists() and any(folder.iterdir()):
+        raise OutputError(
+            f"{folder} holds files that are no demo's, so the demo does not go there. Name a new folder. (Imagery of "
+            "your own to learn from is named with --source.)"
+        )
+    try:
+        write_json(mark, {"verb": "demo"})
+    except OSError as error:
+        raise OutputError(f"The demo cannot be written to {folder}: {error.strerror}. Name another folder.") from None
+    try:
+        yield
+    finally:
+        if [*folder.iterdir()] == [mark]:
+            mark.unlink()
+            if made:
+                folder.rmdir()
+
+
+def _demo(folder: Path, source: Path | str | None, options: TrainOptions, words: Mapping[str, Any]) -> Demo:
+    run = folder / "run"
     if source is None:
         source = folder / "scene"
         log.info("Fabricating a scene in %s", source)
-        _write_scene(source, seed)
-    train(source, run, minutes=minutes, seed=seed, overwrite=True, **words)
+        _write_scene(source, options.seed)
+    train(source, run, minutes=options.minutes, seed=options.seed, overwrite=True, **words)
     log.info("Evaluating on ground the model has not seen")
     evaluated = evaluate(source, folder / "report", model=run, overwrite=True)
     image = _image_to_map(source, run, options)

@@ -42,7 +42,7 @@ def demo(
     """Go through the whole flow: a fabricated scene, or your own data, to a model, a map and a report.
 
     Args:
-        folder: Where everything goes; an earlier demo there is replaced.
+        folder: Where everything goes: a new folder, or that of an earlier demo, which is replaced.
         source: Imagery with labels to take in place of the fabricated scene.
         minutes: How long to train.
         seed: Where all random numbers start.

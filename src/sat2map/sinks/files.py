@@ -16,7 +16,7 @@ from sat2map.files import sync
 
 
 def check_destination(path: Path | str, suffixes: Collection[str], *, overwrite: bool = False) -> Path:
-    """Make sure that a file can be written to `path`; its folder is made if it is missing.
+    """Make sure that a file can be written to `path`; nothing is made yet, nor is its folder.
 
     Args:
         path: The file to be written.
@@ -35,8 +35,8 @@ def check_destination(path: Path | str, suffixes: Collection[str], *, overwrite:
     if path.exists() and not overwrite:
         raise OutputError(f"{path} is there already. Choose another name, or replace it with --overwrite.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise OutputError(f"{path.parent} cannot be written to: {error.strerror}. Choose another folder.") from None
@@ -69,7 +69,7 @@ class Part:
     def __init__(self, path: Path, companions: Iterable[str] = ()) -> None:
         self._path, self._companions = path, tuple(companions)
         self.folder = part_folder(path)
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / "lock", blocking=False, thread_local=False)
         try:
             self._lock.acquire()
