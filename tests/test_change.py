@@ -397,9 +397,9 @@ def bad_call(folder: Path, kind: str) -> dict:
         words["rare"] = 1.5
     elif kind == "min area":
         words["min_area"] = 0
-    elif kind == "out":
+    elif kind.endswith("out"):
         words["out"].mkdir()
-        (words["out"] / "change.json").touch()
+        (words["out"] / ("changes.gpkg" if kind == "yours out" else "change.json")).touch()
     elif kind == "file":
         words["out"].touch()
     return words
@@ -420,7 +420,8 @@ def bad_call(folder: Path, kind: str) -> dict:
         ("reference", SourceError, "points.gpkg cannot be read"),
         ("rare", BadOption, "--rare is 1.5"),
         ("min area", BadOption, "--min-area is 0"),
-        ("out", OutputError, "holds a change already"),
+        ("out", OutputError, r"holds change\.json already, which a change would replace"),
+        ("yours out", OutputError, r"holds changes\.gpkg already, which a change would replace"),
         ("file", OutputError, "is a file"),
     ],
 )

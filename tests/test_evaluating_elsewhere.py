@@ -124,7 +124,7 @@ def test_the_report_of_a_model_is_not_replaced_unasked_by_a_comparison(tmp_path,
     before = (tmp_path / "other" / "metrics.json").read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr("sat2map.evaluation.evaluating._score", lambda *_: pytest.fail("scored before it was checked"))
-        with pytest.raises(OutputError, match=r"other holds a report already.*--overwrite"):
+        with pytest.raises(OutputError, match=r"other holds metrics.json already.*--overwrite"):
             evaluate(source, tmp_path, model=runs, leaks="accept")
     assert (tmp_path / "other" / "metrics.json").read_bytes() == before
     evaluate(source, tmp_path, model=runs, leaks="accept", overwrite=True)

@@ -302,7 +302,7 @@ def test_models_are_compared_on_the_same_places(tmp_path, wide):
     blind = wide_run(tmp_path / "blind", wide, never=(1,))
     models = [good.path, blind.path, good.path]
     made = evaluate(wide, tmp_path / "report", model=models, window=256)
-    with pytest.raises(OutputError, match="holds a report already"):
+    with pytest.raises(OutputError, match=r"holds comparison\.json already"):
         evaluate(wide, tmp_path / "report", model=models, window=256)
     assert [rival.name for rival in made.rivals] == ["good-1", "blind", "good-3"]
     first, worse, same = made.rivals
@@ -362,11 +362,13 @@ def test_loaded_models_are_scored_as_their_paths_are(tmp_path, noisy, run):
     assert loaded == [by_path, by_path]
 
 
-def test_a_report_is_not_replaced_unasked(tmp_path, noisy, run):
+@pytest.mark.parametrize("name", ["metrics.json", "best.png", "leaks.png"])
+def test_a_report_replaces_nothing_unasked(tmp_path, noisy, run, name):
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "metrics.json").write_text("{}")
-    with pytest.raises(OutputError, match=r"holds a report already. Name another folder, or replace it"):
+    (tmp_path / "report" / name).write_text("{}")
+    with pytest.raises(OutputError, match=rf"holds {name} already, which a report would replace. Name another folder"):
         evaluate(noisy, tmp_path / "report", model=run.path)
+    assert (tmp_path / "report" / name).read_text() == "{}"
     evaluate(noisy, tmp_path / "report", model=run.path, overwrite=True)
     assert metrics(tmp_path / "report")["accuracy"] > 0
 

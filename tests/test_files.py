@@ -109,12 +109,13 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
 
 
 def test_a_folder_is_tried_before_the_work(tmp_path, monkeypatch):
-    words = {"marks": ["a.txt"], "overwrite": False}
+    words = {"files": ["b.txt", "a.txt"], "overwrite": False}
     assert check_folder(tmp_path / "new" / "report", "a report", **words) == tmp_path / "new" / "report"
     assert names(tmp_path) == []
     (tmp_path / "a.txt").touch()
-    with pytest.raises(OutputError, match="holds a report already"):
+    with pytest.raises(OutputError, match=r"holds a.txt already, which a report would replace\. .*--overwrite"):
         check_folder(tmp_path, "a report", **words)
+    assert check_folder(tmp_path, "a report", **words | {"overwrite": True}) == tmp_path
     with pytest.raises(OutputError, match=r"a.txt is a file. Name a folder for a report"):
         check_folder(tmp_path / "a.txt" / "report", "a report", **words)
     monkeypatch.setattr(os, "access", lambda path, mode: mode == os.F_OK and path == tmp_path)

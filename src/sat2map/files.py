@@ -53,14 +53,14 @@ def record(kind: type[Record], data: Mapping[str, Any]) -> Record:
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
 
 
-def check_folder(path: Path | str, what: str, *, marks: Sequence[str], overwrite: bool) -> Path:
-    """Refuse a folder that cannot be made, or that holds such a thing already.
+def check_folder(path: Path | str, what: str, *, files: Sequence[str], overwrite: bool) -> Path:
+    """Refuse a folder that cannot be made, or in which something would be replaced.
 
     Args:
         path: The folder.
         what: What will be in it, for the message: a report.
-        marks: Names of the files one of which such a folder has.
-        overwrite: Whether what is there may be replaced.
+        files: Names of what will be written or removed in it.
+        overwrite: Whether these may be there.
 
     Raises:
         OutputError: It is refused.
@@ -71,8 +71,12 @@ def check_folder(path: Path | str, what: str, *, marks: Sequence[str], overwrite
         raise OutputError(f"{there} is a file. Name a folder for {what}.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"{path} cannot be written to: no permission to write. Choose another folder.")
-    if any((path / mark).exists() for mark in marks) and not overwrite:
-        raise OutputError(f"{path} holds {what} already. Name another folder, or replace it with --overwrite.")
+    there_already = [name for name in files if (path / name).exists()]
+    if there_already and not overwrite:
+        raise OutputError(
+            f"{path} holds {there_already[0]} already, which {what} would replace. Name another folder, or replace it "
+            "with --overwrite."
+        )
     return path
 
 

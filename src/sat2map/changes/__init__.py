@@ -63,7 +63,7 @@ def change(
         raise BadOption(f"--min-area is {min_area}; it must be above 0.")
     if not 0 <= rare < 1:
         raise BadOption(f"--rare is {rare}; it is a share of the ground, from 0 to below 1, such as 0.001.")
-    folder = check_folder(out, "a change", marks=(FACTS,), overwrite=overwrite)
+    folder = check_folder(out, "a change", files=(FACTS, MAP, POLYGONS, PICTURE), overwrite=overwrite)
     both = open_both(before, after)
     counts = count_changes(both)
     transitions = transitions_of(counts, known_colours(before, after), rare)

@@ -40,11 +40,10 @@ from sat2map.tiling import grid, whole
 BLOCK = 2048
 """Side in pixels of the blocks that are mapped at once."""
 
-REPORTS = ("metrics.json", "comparison.json")
-"""One of these is in each report."""
-
-PICTURES = ("best.png", "worst.png", "confusion.png", "leaks.png", "reliability.png", "coverage.png")
-FILES = (*REPORTS, *PICTURES, "report.html", "comparison.html", "MODEL_CARD.md", "places.npz")
+FILES = (
+    "metrics.json", "comparison.json", "report.html", "comparison.html", "MODEL_CARD.md", "places.npz",
+    "best.png", "worst.png", "confusion.png", "leaks.png", "reliability.png", "coverage.png",
+)  # fmt: skip
 """What a report of any kind may have; what an older one had and a new one lacks goes."""
 
 
@@ -115,13 +114,13 @@ def evaluate(
             nothing was written.
     """
     options = EvaluateOptions(**words)
-    folder = check_folder(report, "a report", marks=REPORTS, overwrite=overwrite)
+    folder = check_folder(report, "a report", files=FILES, overwrite=overwrite)
     models = [fspath(one) for one in ([model] if isinstance(model, (str, PathLike)) else model)]
     if not models:
         raise BadOption("There is no model to score. Name a run with --model.")
     names = unique([Path(path).resolve().name for path in models])
     for name in names if len(names) > 1 else []:
-        check_folder(folder / name, "a report", marks=REPORTS, overwrite=overwrite)
+        check_folder(folder / name, "a report", files=FILES, overwrite=overwrite)
     searched: Searched = {}
     ready = [_prepare(source, path, options, searched) for path in models]  # all are checked before one is scored
     told = {name: _score(one, report, options) for name, one in zip(names, ready, strict=True)}
