@@ -89,10 +89,8 @@ def _claimed(folder: Path) -> Iterator[None]:
             f"{folder} holds files that are no demo's, so the demo does not go there. Name a new folder. (Imagery of "
             "your own to learn from is named with --source.)"
         )
-    try:
+    with _told(folder):
         write_json(mark, {"verb": "demo"})
-    except OSError as error:
-        raise OutputError(f"The demo cannot be written to {folder}: {error.strerror}. Name another folder.") from None
     try:
         yield
     finally:
@@ -102,12 +100,22 @@ def _claimed(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Turn what the system says while a folder is written to into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"The demo cannot be written to {folder}: {error.strerror}. Name another folder.") from None
+
+
 def _demo(folder: Path, source: Path | str | None, options: TrainOptions, words: Mapping[str, Any]) -> Demo:
     run = folder / "run"
     if source is None:
         source = folder / "scene"
         log.info("Fabricating a scene in %s", source)
-        _write_scene(source, options.seed)
+        with _told(source):
+            write_scene(source, seed=options.seed)
     train(source, run, minutes=options.minutes, seed=options.seed, overwrite=True, **words)
     log.info("Evaluating on ground the model has not seen")
     evaluated = evaluate(source, folder / "report", model=run, overwrite=True)
@@ -120,13 +128,6 @@ def _demo(folder: Path, source: Path | str | None, options: TrainOptions, words:
         beside = {}
     made = predict(scene, folder / f"map{suffix}", model=run, overwrite=True, **beside)
     return Demo(made.map, evaluated, **beside)
-
-
-def _write_scene(folder: Path, seed: int) -> None:
-    try:
-        write_scene(folder, seed=seed)
-    except OSError as error:
-        raise OutputError(f"The demo cannot be written to {folder}: {error.strerror}. Name another folder.") from None
 
 
 def _image_to_map(source: Path | str, run: Path, options: TrainOptions) -> Scene:

@@ -27,6 +27,11 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def nearest(path: Path) -> Path:
+    """Return a path if it is there, else the first folder above it that is."""
+    return next(p for p in (path, *path.absolute().parents) if os.access(p, os.F_OK))
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a path to write to; the file takes its final name when the block ends, and is removed if it fails.
@@ -66,15 +71,15 @@ def check_folder(path: Path | str, what: str, *, files: Sequence[str], overwrite
         OutputError: It is refused.
     """
     path = Path(path)
-    there = next(p for p in (path, *path.absolute().parents) if os.access(p, os.F_OK))
+    there = nearest(path)
     if not there.is_dir():
         raise OutputError(f"{there} is a file. Name a folder for {what}.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"{path} cannot be written to: no permission to write. Choose another folder.")
-    there_already = [name for name in files if (path / name).exists()]
-    if there_already and not overwrite:
+    held = [name for name in files if (path / name).exists()]
+    if held and not overwrite:
         raise OutputError(
-            f"{path} holds {there_already[0]} already, which {what} would replace. Name another folder, or replace it "
+            f"{path} holds {held[0]} already, which {what} would replace. Name another folder, or replace it "
             "with --overwrite."
         )
     return path

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sat2map.errors import BadOption, OutputError
-from sat2map.files import record, write_json
+from sat2map.files import nearest, record, write_json
 from sat2map.options import TrainOptions, Words
 
 REPORTED_PACKAGES = (
@@ -116,7 +116,7 @@ def check_new_run(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: There is something already and it shall not be overwritten, or the folder cannot be written.
     """
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    there = nearest(path)
     if not there.is_dir():
         raise OutputError(f"{there} is a file. Name a folder for the run.")
     if not os.access(there, os.W_OK):

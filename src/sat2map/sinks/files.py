@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sat2map.errors import OutputError
-from sat2map.files import sync
+from sat2map.files import nearest, sync
 
 
 def check_destination(path: Path | str, suffixes: Collection[str], *, overwrite: bool = False) -> Path:
@@ -35,8 +35,7 @@ def check_destination(path: Path | str, suffixes: Collection[str], *, overwrite:
     if path.exists() and not overwrite:
         raise OutputError(f"{path} is there already. Choose another name, or replace it with --overwrite.")
     try:
-        there = next(folder for folder in path.absolute().parents if folder.exists())
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=nearest(path.parent)):
             pass
     except OSError as error:
         raise OutputError(f"{path.parent} cannot be written to: {error.strerror}. Choose another folder.") from None
