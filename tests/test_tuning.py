@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from sat2map import load_model, train
 from sat2map.errors import BadOption, OutputError, TrainingFailed, UnknownName
 from sat2map.learning import tuning
 from sat2map.learning.tuning import parse_tune
+from sat2map.runs import RunFolder, read_call
 
 pytestmark = pytest.mark.usefixtures("without_graph")
 
@@ -44,26 +46,43 @@ def test_the_learning_rate_is_searched_by_itself(tmp_path, folder, monkeypatch):
     assert len(rates) > 3
     found = load_model(run).provenance["options"]["lr"]
     assert rates[0][0] / 10 <= found <= rates[-1][0]
-    assert len(table(run)) == 1
+    assert [row["lr"] for row in table(run)] == [found]
 
 
 def test_the_batch_is_searched_by_itself(tmp_path, folder, monkeypatch):
     monkeypatch.setattr(tuning, "BATCHES", (2, 4))
     run = train(folder, tmp_path / "run", tune=("batch",), **TINY)
     speeds = json.loads((run / "trials" / "search-batch" / "batches.json").read_text())
-    assert load_model(run).provenance["options"]["batch"] in {int(batch) for batch in speeds}
+    found = load_model(run).provenance["options"]["batch"]
+    assert found in {int(batch) for batch in speeds} and [row["batch"] for row in table(run)] == [found]
+
+
+def test_a_rate_is_searched_once_for_a_grid(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(tuning, "RANGE_STEPS", 12)
+    rows = table(train(folder, tmp_path / "run", tune=("width=2,4", "lr"), **TINY | {"width": None}))
+    assert {row["width"] for row in rows} == {2, 4} and len({row["lr"] for row in rows}) == 1
+    assert rows[0]["lr"] is not None
+
+
+def test_all_trials_are_judged_on_the_same_ground_which_is_told_of_once(tmp_path, folder, caplog):
+    run = train(folder, tmp_path / "run", tune=("seed=1,2,3", "size=16,32"), split="random", **TINY | {"size": 64})
+    splits = {(run / "trials" / row["trial"] / "split.json").read_text() for row in table(run)}
+    assert len(table(run)) == 6 and splits == {(run / "split.json").read_text()}
+    assert caplog.text.count("at random") == 1
+    calls = [read_call(RunFolder(run / "trials" / row["trial"]))[1] for row in table(run)]
+    assert {(call.seed, call.size) for call in calls} == set(itertools.product((1, 2, 3), (16, 32)))
 
 
 @pytest.mark.parametrize("kind", [TrainingFailed, BadOption])
 def test_a_trial_that_fails_is_a_row_without_figures(tmp_path, folder, monkeypatch, kind):
-    fit = tuning.fit
+    learn = tuning.learn
 
-    def fails(source, path, options, *objects):
-        if options.lr == 0.5:
+    def fails(plan, source):
+        if plan.options.lr == 0.5:
             raise kind("The memory does not hold a batch.")
-        return fit(source, path, options, *objects)
+        learn(plan, source)
 
-    monkeypatch.setattr(tuning, "fit", fails)
+    monkeypatch.setattr(tuning, "learn", fails)
     rows = table(train(folder, tmp_path / "run", tune=("lr=0.5,0.01",), **TINY))
     assert [row["lr"] for row in rows] == [0.01, 0.5]
     assert rows[1]["val_mean_iou"] is None

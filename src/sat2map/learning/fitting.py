@@ -1,6 +1,7 @@
 """From a source to a run: divide it by place, learn, and keep the network that did best on validation.
 
-Reads top to bottom: `fit` plans, lets lightning-fabric start the processes, and packs the model when they are done.
+Reads top to bottom: `fit` plans; `learn` lets lightning-fabric start the processes, and packs the model when they are
+done.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sat2map.learning.packing import pack_model
 from sat2map.learning.plan import Plan, own_of
 from sat2map.learning.processes import crew_of
 from sat2map.learning.resolution import choose_scale
-from sat2map.learning.samples import Anchor, Samples, find_anchors
+from sat2map.learning.samples import Samples, find_anchors
 from sat2map.learning.trainer import Trainer
 from sat2map.networks import draw_network
 from sat2map.networks.critics import receptive_field
@@ -69,15 +70,19 @@ def fit(
         run = RunFolder(path)
         if crew.first:
             check_new_run(path, overwrite=options.overwrite)
-    plan = plan_run(source, run, options, network, loss)
-    fabric = open_fabric(options)
+    learn(plan_run(source, run, options, network, loss), source)
+    return run
+
+
+def learn(plan: Plan, source: Path | str) -> None:
+    """Train as it is planned and pack the model; the source is written down as where the imagery came from."""
+    crew, fabric = crew_of(plan.options), open_fabric(plan.options)
     if crew.first:
         _begin(plan, source)
     with tell_memory(plan):
         _launch(fabric, plan)  # the others wait there for the first
     if crew.first:
         pack_model(plan)
-    return run
 
 
 def _begin(plan: Plan, source: Path | str) -> None:
@@ -112,9 +117,6 @@ def plan_run(
     pairs = {pair.name: pair for pair in opened.pairs}
     ground = [(pairs[a.pair], a.window) for a in split.part("train")]
     scale = options.scale or (choose_scale(ground, len(opened.legend)) if opened.output == "classes" else 1.0)
-    size = round(options.size * scale)
-    cells = None if options.patches == "picture" else size
-    anchors = find_anchors(pairs, split.part("train"), output, size=cells)
     inputs = fit_inputs(
         [(pair.image, window) for pair, window in ground],
         select_bands(opened.bands, options.bands),
@@ -124,7 +126,7 @@ def plan_run(
     plan = Plan(
         run=run,
         options=options,
-        samples=make_samples(pairs, anchors, inputs, output, size, options),
+        samples=_samples(pairs, split, inputs, output, scale, options),
         split=split,
         inputs=inputs,
         output=output,
@@ -134,6 +136,19 @@ def plan_run(
     )
     check_plan(plan)
     return plan
+
+
+def replan(plan: Plan, run: RunFolder, options: TrainOptions) -> Plan:
+    """Return a plan of another run on the same ground: what was opened, divided and measured stays as it is.
+
+    Raises:
+        UserError: It cannot be learnt from in this way.
+    """
+    scale, old = options.scale or plan.scale, plan.samples
+    samples = _samples(old.pairs, plan.split, plan.inputs, plan.output, scale, options)
+    other = replace(plan, run=run, options=options, samples=samples, scale=scale)
+    check_plan(other)
+    return other
 
 
 def _write_leaks(plan: Plan) -> None:
@@ -173,19 +188,16 @@ def _split(source: Source, run: RunFolder, options: TrainOptions) -> Split:
     return split
 
 
-def make_samples(
-    pairs: Mapping[str, Pair],
-    anchors: Sequence[Anchor],
-    inputs: Inputs,
-    output: Output,
-    size: int,
-    options: TrainOptions,
+def _samples(
+    pairs: Mapping[str, Pair], split: Split, inputs: Inputs, output: Output, scale: float, options: TrainOptions
 ) -> Samples:
-    """Return what patches are cut of and how: those of `size` pixels around `anchors`, varied as the options say."""
+    """Return the patches of the training ground: where they are cut, and how they are varied."""
+    size = round(options.size * scale)
+    cells = None if options.patches == "picture" else size
     varied = Augmentation(**{n: getattr(options, n) for n in Augmentation.__dataclass_fields__})
     return Samples(
         pairs=pairs,
-        anchors=anchors,
+        anchors=find_anchors(pairs, split.part("train"), output, size=cells),
         inputs=inputs,
         output=output,
         size=size,

@@ -21,8 +21,8 @@ import torch
 
 from sat2map.errors import BadOption, Sat2mapError, TrainingFailed, UnknownName
 from sat2map.files import write_json
-from sat2map.learning.checking import check_names, check_plan
-from sat2map.learning.fitting import fit, make_samples, open_fabric, plan_run
+from sat2map.learning.checking import check_names
+from sat2map.learning.fitting import learn, open_fabric, plan_run, replan
 from sat2map.learning.judges import Judge, choose_judge
 from sat2map.learning.objectives import Loss, to_device
 from sat2map.learning.plan import Plan
@@ -97,6 +97,8 @@ def tune(
 ) -> RunFolder:
     """Try options, write a table of what they brought, and keep the best run as `path`.
 
+    All trials learn from, and are judged on, the ground that the options of the first one divide.
+
     Raises:
         BadOption: A word of `--tune` cannot be read.
         TrainingFailed: No trial came to its end.
@@ -106,19 +108,18 @@ def tune(
         raise BadOption("A search by --tune cannot be gone on with by --resume. Start it anew with --overwrite.")
     grid = parse_tune(options.tune)
     check_new_run(path, overwrite=options.overwrite)
-    for trial in _grid(options, grid):
+    tried = _grid(replace(options, tune=(), overwrite=False), grid)
+    for trial in tried:
         check_names(trial)
-    plan = plan_run(source, RunFolder(path), replace(options, tune=(), overwrite=False), network, loss)
-    for trial in _grid(plan.options, grid):  # a mistake in the last of them is told before the first one
-        check_plan(_with_options(plan, trial))
+    folders = [RunFolder(path / "trials" / f"{number:02d}") for number in range(1, len(tried) + 1)]
+    first = plan_run(source, folders[0], tried[0], network, loss)
+    plans = [first, *(replan(first, *other) for other in zip(folders[1:], tried[1:], strict=True))]
     begin_run(path, str(source), options)
-    options = plan.options
+    found: dict[str, Any] = {}
     for name in [n for n, values in grid.items() if not values]:
-        del grid[name]
-        options = replace(options, **{name: _search(name, source, path, replace(plan, options=options))})
-    trials = enumerate(_grid(options, grid), 1)
-    judge = choose_judge(plan.output)
-    rows = [_trial(source, path, i, _checked_once(trial, i), tuple(grid), judge, network, loss) for i, trial in trials]
+        found[name] = _search(name, source, path / "trials", _with_options(first, found))
+    judge = choose_judge(first.output)
+    rows = [_trial(source, _with_options(plan, found), tuple(grid), judge) for plan in _checked_once(plans)]
     rows.sort(key=lambda row: -math.inf if row["epoch"] is None else judge.merit(row), reverse=True)
     if rows[0]["epoch"] is None:
         raise TrainingFailed(
@@ -133,16 +134,13 @@ def tune(
     return RunFolder(path)
 
 
-def _with_options(plan: Plan, options: TrainOptions) -> Plan:
-    """Return a plan on the same ground with other options, as far as it can be checked before its trial."""
-    scale, old = options.scale or plan.scale, plan.samples
-    samples = make_samples(old.pairs, old.anchors, old.inputs, old.output, round(options.size * scale), options)
-    return replace(plan, options=options, samples=samples, scale=scale)
+def _with_options(plan: Plan, words: Mapping[str, Any]) -> Plan:
+    return replace(plan, options=replace(plan.options, **words))
 
 
-def _checked_once(options: TrainOptions, number: int) -> TrainOptions:
+def _checked_once(plans: Sequence[Plan]) -> list[Plan]:
     """Let the first trial alone look for leaks: all have the same split."""
-    return replace(options, check_leaks=options.check_leaks and number == 1)
+    return [*plans[:1], *(_with_options(plan, {"check_leaks": False}) for plan in plans[1:])]
 
 
 def _grid(options: TrainOptions, grid: Mapping[str, tuple[Any, ...]]) -> list[TrainOptions]:
@@ -151,33 +149,25 @@ def _grid(options: TrainOptions, grid: Mapping[str, tuple[Any, ...]]) -> list[Tr
     return [replace(options, **dict(zip(named, chosen, strict=True))) for chosen in itertools.product(*named.values())]
 
 
-def _trial(
-    source: Path | str,
-    path: Path,
-    number: int,
-    options: TrainOptions,
-    names: tuple[str, ...],
-    judge: Judge,
-    network: torch.nn.Module | None,
-    loss: Loss | None,
-) -> dict[str, Any]:
+def _trial(source: Path | str, plan: Plan, names: tuple[str, ...], judge: Judge) -> dict[str, Any]:
     """Train once; return the row of the table: its best epoch's figures, or none if the trial failed."""
-    folder = path / "trials" / f"{number:02d}"
-    chosen = {name: getattr(options, name) for name in names}
-    log.info("Trial %d: %s", number, ", ".join(f"{k} {v}" for k, v in chosen.items()) or "the searched options")
+    trial = plan.run.path.name
+    chosen = {name: getattr(plan.options, name) for name in names}
+    log.info("Trial %s: %s", trial, ", ".join(f"{k} {v}" for k, v in chosen.items()))
     figures = ("epoch", "val_loss", *judge.figures, "seconds")
-    row: dict[str, Any] = {"trial": folder.name, **chosen, **dict.fromkeys(figures)}
+    row: dict[str, Any] = {"trial": trial, **chosen, **dict.fromkeys(figures)}
     try:
-        run = fit(source, folder, options, network, loss)
+        learn(plan, source)
     except Sat2mapError as error:
-        log.warning("Trial %d: %s", number, error)
+        log.warning("Trial %s: %s", trial, error)
         return row
-    best = max((told for told in run.rows() if "val_loss" in told), key=judge.merit)
-    return row | {name: best[name] for name in figures} | {"seconds": run.rows()[-1]["seconds"]}
+    told = plan.run.rows()
+    best = max((line for line in told if "val_loss" in line), key=judge.merit)
+    return row | {name: best[name] for name in figures} | {"seconds": told[-1]["seconds"]}
 
 
-def _search(name: str, source: Path | str, path: Path, plan: Plan) -> Any:
-    run = begin_run(path / "trials" / f"search-{name}", str(source), plan.options)
+def _search(name: str, source: Path | str, trials: Path, plan: Plan) -> Any:
+    run = begin_run(trials / f"search-{name}", str(source), plan.options)
     plan = replace(plan, run=run)
     found = find_lr(plan) if name == "lr" else find_batch(plan)
     log.info("Found --%s %g", name, found)

@@ -13,7 +13,7 @@ from sat2map.labels import has_colours
 from sat2map.legend import Legend, MapClass, pack_colour, pack_colours, unpack_colour
 from sat2map.scenes import Scene, select
 from sat2map.scenes.gdal import GdalScene, open_gdal
-from sat2map.sources.base import Finding
+from sat2map.sources.base import Finding, counted
 from sat2map.tiling import grid, whole
 
 FITS = 0.5
@@ -58,6 +58,16 @@ def keep_named_nodata(mask: Scene, given: Legend | None) -> Scene:
     """Return a mask of numbers whose nodata is a class, if the user's legend names it as one."""
     named = given is not None and isinstance(mask, GdalScene) and mask.nodata in {c.value for c in given.classes}
     return replace(mask, masked=False) if named and isinstance(mask, GdalScene) and not has_colours(mask) else mask
+
+
+def palettes(masks: Sequence[Scene], colours: bool) -> tuple[Finding, ...]:
+    """Tell how masks with a palette are read: they are stored as indices, to which their palettes give colours."""
+    indexed = tuple(m.name for m in masks if isinstance(m, GdalScene) and m.palette)
+    if not indexed:
+        return ()
+    how = "colours of their palettes" if colours else "indices, not by the colours of their palettes"
+    text = f"{len(indexed)} of {counted(masks, 'mask')} are palette images, read by the {how}."
+    return (Finding("note", "palette-masks", text, indexed),)
 
 
 def are_pictures(held: Histogram) -> bool:

@@ -21,7 +21,7 @@ from sat2map.scenes.gdal import DECODED_AT_ONCE, GdalScene, open_gdal
 from sat2map.sources.base import Finding, Pair, Source, Unread, counted, listed, unreadable
 from sat2map.sources.layouts import LAYOUTS, rest_is_background
 from sat2map.sources.legends import fit_legend
-from sat2map.sources.masks import are_pictures, histogram, keep_named_nodata, settle
+from sat2map.sources.masks import are_pictures, histogram, keep_named_nodata, palettes, settle
 from sat2map.sources.naming import Files, find_files, role_of, twins
 from sat2map.tiling import Window, grid, whole
 
@@ -198,7 +198,8 @@ def _read(unread: Sequence[Unread], layout: str, given: Legend | None, options: 
     settled = settle(masks, held, given)
     fitted = fit_legend(settled.held, given, colours=settled.colours, ignore=options.ignore)
     read = tuple(replace(u, mask=mask) for u, mask in zip(unread, settled.masks, strict=True))
-    return _Read(read, fitted.legend, (*settled.findings, *fitted.findings))
+    told = (*palettes(masks, settled.colours), *settled.findings, *fitted.findings)
+    return _Read(read, fitted.legend, told)
 
 
 def _pictures(unread: Sequence[Unread], given: Legend | None, options: ReadOptions) -> _Read:
