@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import rasterio
+from affine import Affine
 
 import synthetic
-from sat2map import demo
+from sat2map import demo, demonstration
 from sat2map.errors import BadOption, OutputError, SourceError
 
 TINY = {"network": "small-unet", "width": 4, "size": 32, "batch": 8, "precision": "fp32", "minutes": 0.01}
@@ -16,8 +19,31 @@ def test_own_data_become_a_model_a_map_polygons_and_a_report(tmp_path, vector_fo
         assert path.stat().st_size > 0
     with rasterio.open(made.map) as file:
         assert file.crs == synthetic.UTM
-        assert file.shape == (96, 96)
+        assert file.shape == (96, 6 * 96)  # all tiles, as one scene
     assert made.evaluation.scores.accuracy is not None
+
+
+def too_large(folder, monkeypatch):
+    monkeypatch.setattr(demonstration, "LARGEST", 6 * 96 * 96 - 1)
+
+
+def two_dates(folder, monkeypatch):
+    for file in sorted((folder / "images").iterdir()):
+        shutil.copy(file, file.with_name(f"later_{file.name}"))
+
+
+def two_grids(folder, monkeypatch):
+    file = folder / "images" / "tile_5.tif"
+    synthetic.geotiff(file, synthetic.landscape(5, 96), transform=synthetic.PLACE * Affine.translation(480.5, 0))
+
+
+@pytest.mark.parametrize("unlike", [too_large, two_dates, two_grids])
+def test_images_that_are_no_tiles_of_one_scene_are_mapped_each_by_itself(tmp_path, monkeypatch, unlike):
+    folder = synthetic.geotiff_with_vectors(tmp_path / "source")
+    unlike(folder, monkeypatch)
+    made = demo(tmp_path / "demo", source=folder, **TINY)
+    with rasterio.open(made.map) as file:
+        assert file.shape == (96, 96)
 
 
 def test_a_second_demo_replaces_the_first_and_pictures_give_a_picture(tmp_path, rgb_folder):

@@ -16,12 +16,17 @@ from models import colour_run
 from sat2map.domain import Domain
 from sat2map.errors import BadOption, SceneError
 from sat2map.jobs import Job
+from sat2map.learning import remembering
+from sat2map.learning.fitting import plan_run
 from sat2map.mapmodel import MapModel, load_model
 from sat2map.networks import NETWORKS, build_network, stride_of
 from sat2map.networks.tapping import Tapped, find_tap
-from sat2map.options import PredictOptions
+from sat2map.options import PredictOptions, RuntimeOptions, TrainOptions
+from sat2map.predictor import choose_tiling
+from sat2map.runs import RunFolder
 from sat2map.runtimes import Shape, open_runtime
-from sat2map.tiling import Window
+from sat2map.scenes import array_scene
+from sat2map.tiling import Window, whole
 
 SMALL = {"network": "small-unet", "width": 4, "size": 32, "batch": 4, "lr": 1e-2, "precision": "fp32"}
 
@@ -132,3 +137,23 @@ def test_a_scene_is_not_strange_to_a_model_of_its_own_blocks(tmp_path):
     run = sat2map.train(tmp_path / "source", tmp_path / "run", split="blocks", epochs=1, **SMALL)
     assert load_model(run).domain.familiar is not None
     assert sat2map.predict(source, tmp_path / "map.tif", model=run).strange == ()
+
+
+def test_chips_of_one_scene_are_remembered_as_a_scene(tmp_path):
+    """Windows are larger than chips: a window around a chip holds what its neighbours hold."""
+    source = synthetic.geotiff_with_vectors(tmp_path, count=4, size=64)
+    plan = plan_run(source, RunFolder(tmp_path / "run"), TrainOptions(**SMALL | {"size": 32}, epochs=1))
+    images = [pair.image for pair in plan.samples.pairs.values()]
+    grounds = dict(zip(plan.samples.pairs, remembering.lay_together(images), strict=True))
+    seen = [raster for _, raster in remembering._windows(plan, grounds, "train", 128, 10)]
+    alone = [image.read(Window(0, 0, 128, 128)) for image in images]
+    assert max(raster.valid.mean() for raster in seen) == 2 * max(raster.valid.mean() for raster in alone)
+
+
+def test_windows_are_remembered_in_the_sizes_by_which_scenes_are_mapped(model):
+    small, large = (array_scene(np.zeros((3, side, side), np.uint8)) for side in (64, 4096))
+    own = model.tiling.size
+    assert remembering._sizes(model, {"a": (small, whole(small.shape))}) == {own: remembering.WINDOWS}
+    sizes = remembering._sizes(model, {"a": (small, whole(small.shape)), "b": (large, whole(large.shape))})
+    tiling = choose_tiling(model, RuntimeOptions(), large.shape)
+    assert tiling.size > own and sizes == {own: remembering.WINDOWS, tiling.size: 1}

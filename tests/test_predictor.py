@@ -253,6 +253,27 @@ def test_windows_unlike_all_training_are_told():
         assert [novelty[0, 0], novelty[30, 0], novelty[40, 0]] == [0, round(2 / 3 * 254), 255]
 
 
+@pytest.mark.parametrize(("rows", "judged"), [(1, False), (2, True)])
+def test_windows_that_see_slivers_of_the_scene_alone_are_not_judged(rows, judged):
+    """Of 12 rows of a window one is less than a tenth."""
+    valid = np.zeros((12, 24), bool)
+    valid[:rows] = True
+    predictor = Predictor(replace(MODEL, domain=Narrow((), (), (), ())), Tiling(12, 0), Telling(1), keep=("novelty",))
+    (made,) = predictor.strips(array_scene(np.full((12, 24), 2, np.uint8), valid), whole((12, 24)))
+    assert made.strange == ((Window(0, 0, 12, 12), Window(0, 12, 12, 12)) if judged else ())
+    assert made.layers["novelty"][0, 0].any() == judged and (made.layers["novelty"][0, rows:] == IGNORED).all()
+
+
+def test_ground_without_data_is_not_strange_though_its_window_sees_some():
+    """The second of three windows has a third of valid pixels, all of them in the cell of the third one."""
+    pixels, valid = np.full((12, 28), 2, np.uint8), np.zeros((12, 28), bool)
+    valid[:, 16:] = True
+    predictor = Predictor(replace(MODEL, domain=Narrow((), (), (), ())), Tiling(12, 4), Telling(1))
+    (made,) = predictor.strips(array_scene(pixels, valid), whole((12, 28)))
+    assert all(valid[part.slices].any() for part in made.strange)
+    assert made.strange == (Window(0, 16, 12, 12),)
+
+
 @dataclass(frozen=True)
 class Reusing(Exact):
     """The first pixel is the inner feature; results lie in as few places as a runtime may have."""

@@ -17,7 +17,7 @@ from sat2map.legend import IGNORED
 from sat2map.scenes import array_scene, clip, crop, image_files, open_scene, resample, select, tolerant, warp
 from sat2map.scenes.gdal import GdalScene, open_gdal
 from sat2map.scenes.hdf5 import open_hdf5
-from sat2map.scenes.mosaic import open_mosaic
+from sat2map.scenes.mosaic import lay_together, open_mosaic
 from sat2map.scenes.views import WarpedScene
 from sat2map.tiling import Window, whole
 
@@ -238,6 +238,15 @@ def test_a_mosaic_has_no_seams(tmp_path):
     assert read.valid.all() and (read.pixels[:, :, :40] == synthetic.seen(IDS)).all()
 
 
+def test_a_mosaic_tells_how_many_tiles_lie_on_each_other(tmp_path):
+    tiles = [synthetic.geotiff(tmp_path / name, IDS) for name in ("a.tif", "b.tif")]
+    shifted = synthetic.geotiff(tmp_path / "c.tif", IDS, transform=synthetic.PLACE * Affine.translation(20, 0))
+    width = IDS.shape[1]
+    assert open_mosaic([open_gdal(tile) for tile in tiles]).layers == 2
+    overlapping = open_mosaic([open_gdal(tile) for tile in (tiles[0], shifted)])
+    assert overlapping.layers == pytest.approx(2 * width / (width + 20))
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -251,6 +260,25 @@ def test_tiles_that_do_not_fit_together(tmp_path, other, message):
     tiles = [synthetic.geotiff(tmp_path / "a.tif", IDS), synthetic.geotiff(tmp_path / "b.tif", IDS, **other)]
     with pytest.raises(SceneError, match=message):
         open_mosaic([open_gdal(t) for t in tiles])
+
+
+def test_scenes_that_share_a_grid_are_laid_together_and_others_stay_alone(tmp_path):
+    far = synthetic.PLACE * Affine.translation(100, 40)
+    places = {"a": synthetic.PLACE, "b": far, "fine": synthetic.PLACE * Affine.scale(0.5), "none": Affine.identity()}
+    crs = {name: None if name == "none" else synthetic.UTM for name in places}
+    tiles = [
+        open_gdal(synthetic.geotiff(tmp_path / f"{n}.tif", IDS, transform=t, crs=crs[n])) for n, t in places.items()
+    ]
+    (first, one), (second, other), *alone = lay_together(tiles)
+    assert first is second and first.shape == (IDS.shape[0] + 40, IDS.shape[1] + 100)
+    assert one == whole(IDS.shape) and (other.row, other.col) == (40, 100)
+    np.testing.assert_array_equal(second.read(other).pixels, tiles[1].read().pixels)
+    assert alone == [(tile, whole(IDS.shape)) for tile in tiles[2:]]
+
+
+def test_scenes_of_one_ground_at_two_times_are_not_laid_together(tmp_path):
+    tiles = [open_gdal(synthetic.geotiff(tmp_path / name, IDS)) for name in ("1999.tif", "2002.tif")]
+    assert [scene for scene, _ in lay_together(tiles)] == tiles
 
 
 def test_paths_folders_and_patterns(tmp_path):

@@ -53,7 +53,7 @@ def test_every_layout_is_recognised_and_gives_pairs_of_one_grid(tmp_path, layout
 @pytest.mark.parametrize("groups", [0, 3])
 def test_masks_of_every_kind_read_alike(tmp_path, masks, groups):
     source = opened(synthetic.rgb_folder(tmp_path, masks=masks, groups=groups))
-    assert source.legend == LEGEND and kinds(source) == ({"palette-masks"} if masks == "palette" else set())
+    assert source.legend == LEGEND and not source.findings
     assert len(source.groups) == max(groups, 1)
     for i, truth in enumerate(TRUTH):
         assert (ids(source, i) == truth).all()
@@ -66,8 +66,8 @@ def test_a_palette_whose_numbers_fit_the_legend_is_read_by_number(tmp_path):
     source = opened(tmp_path)
     assert source.legend.names == LEGEND.names and (ids(source) == TRUTH[0]).all()
     (told,) = (f for f in source.findings if f.kind == "palette-masks")
-    assert told.level == "note" and told.text == "6 of 6 masks are palette images, read by the " + (
-        "indices, not by the colours of their palettes."
+    assert told.level == "note" and told.text == (
+        "Masks with a palette (6 of 6) are read by the indices, not by the colours of their palettes."
     )
 
 
@@ -78,7 +78,17 @@ def test_palettes_among_masks_of_numbers(tmp_path, legend):
     source = opened(tmp_path)
     assert all((ids(source, i) == TRUTH[i]).all() for i in (0, 1))
     (told,) = (f for f in source.findings if f.kind == "palette-masks")
-    assert told.text.startswith("1 of 6 masks") and len(told.where) == 1
+    assert told.text.startswith("Masks with a palette (1 of 6) are read by the") and len(told.where) == 1
+
+
+def test_palettes_among_masks_of_colours(tmp_path):
+    synthetic.rgb_folder(tmp_path, groups=0)
+    synthetic.write_mask(tmp_path / "masks" / "part_001.png", TRUTH[1], "palette")
+    source = opened(tmp_path)
+    assert all((ids(source, i) == TRUTH[i]).all() for i in (0, 1))
+    (told,) = source.findings
+    assert told.text == "Masks with a palette (1 of 6) are read by the colours of their palettes."
+    assert told.level == "note" and len(told.where) == 1
 
 
 def test_numbers_among_masks_of_colours(tmp_path):
@@ -419,6 +429,7 @@ def test_dubai(real):
     texts = {f.kind: f.text for f in source.findings}
     assert "Road #DE597F" in texts["legend-does-not-fit"] and "Humans in the Loop" in texts["known-legend"]
     assert "#000000 0.65%" in texts["unknown-colours"] and "Unlabeled (0.44%" in texts["ignored-class"]
+    assert "(18 of 54)" in texts["palette-masks"]
     assert source.counts.sum(axis=0).argmax() == 1
     assert {type(p.target).__name__ for p in source.pairs} == {"MaskLabels"}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import rasterio
 
-from sat2map.errors import OutputError
+from sat2map.errors import OutputError, SceneError
 from sat2map.evaluation import Evaluation, evaluate
 from sat2map.fabricate import write_scene
 from sat2map.files import write_json
@@ -22,8 +23,9 @@ from sat2map.outputs import Picture
 from sat2map.prediction import predict
 from sat2map.raster import is_georeferenced
 from sat2map.runs import RunFolder, check_new_run
-from sat2map.scenes import Scene
+from sat2map.scenes import Scene, image_files, open_scene
 from sat2map.scenes.gdal import GdalScene
+from sat2map.scenes.mosaic import LAYERS, MosaicScene
 from sat2map.sources import open_source
 from sat2map.splits import read_split
 from sat2map.training import train
@@ -35,6 +37,9 @@ WORDS: dict[str, Any] = {"encoder": "resnet18", "size": 128, "batch": 16}
 
 MARK = "demo.json"
 """The file by which the folder of a demo is known to be one."""
+
+LARGEST = 1 << 27
+"""So many pixels a scene of tiles may have, what is empty included; of a larger one a single tile is mapped."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,9 @@ def _demo(folder: Path, source: Path | str | None, options: TrainOptions, words:
     train(source, run, minutes=options.minutes, seed=options.seed, overwrite=True, **words)
     log.info("Evaluating on ground the model has not seen")
     evaluated = evaluate(source, folder / "report", model=run, overwrite=True)
-    image = _image_to_map(source, run, options)
-    scene = Path(image.path) if isinstance(image, GdalScene) else _write_image(image, folder / "image.tif")
-    suffix = ".tif" if Path(image.name).suffix.lower() in (".tif", ".tiff") else ".png"
+    image, *others = _images_to_map(source, run, options)
+    scene = _scene_of(image, others) or _write_image(image, folder / "image.tif")
+    suffix = ".tif" if scene.is_dir() or Path(image.name).suffix.lower() in (".tif", ".tiff") else ".png"
     log.info("Mapping %s", scene)
     beside = {"polygons": folder / "polygons.gpkg", "picture": folder / "map_and_image.png"}
     if isinstance(load_model(run).output, Picture):
@@ -130,14 +135,34 @@ def _demo(folder: Path, source: Path | str | None, options: TrainOptions, words:
     return Demo(made.map, evaluated, **beside)
 
 
-def _image_to_map(source: Path | str, run: Path, options: TrainOptions) -> Scene:
-    """Return the image, on its own grid, that has most of the ground that was kept for the test."""
+def _images_to_map(source: Path | str, run: Path, options: TrainOptions) -> list[Scene]:
+    """Return the images on their own grids, first the one with most of the ground that was kept for the test."""
     split = read_split(RunFolder(run).split)
     held: Counter[str] = Counter()
     for area in split.part("test") or split.areas:
         held[area.pair] += area.window.height * area.window.width
     opened = open_source(source, replace(part_of(ReadOptions, options), resolution=None, resize=None))
-    return {pair.name: pair.image for pair in opened.pairs}[held.most_common(1)[0][0]]
+    return [pair.image for pair in sorted(opened.pairs, key=lambda pair: -held[pair.name])]
+
+
+def _scene_of(image: Scene, others: Sequence[Scene]) -> Path | None:
+    """Return the folder of an image that is a tile, or else its file; none if it is an array or a part of a picture."""
+    if not isinstance(image, GdalScene):
+        return None
+    path = Path(image.path)
+    files = {im.path for im in (image, *others) if isinstance(im, GdalScene)}
+    return path.parent if _are_tiles(path.parent, files) else path
+
+
+def _are_tiles(folder: Path, images: set[str]) -> bool:
+    """Tell whether a folder holds tiles of one scene that is not too large, and nothing else."""
+    try:
+        if not images.issuperset(image_files(str(folder))):
+            return False
+        scene = open_scene(folder)
+    except SceneError:  # images each by itself
+        return False
+    return isinstance(scene, MosaicScene) and scene.layers <= LAYERS and math.prod(scene.shape) <= LARGEST
 
 
 def _write_image(image: Scene, path: Path) -> Path:

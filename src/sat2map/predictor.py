@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from sat2map.blend import Blender
+from sat2map.domain import COVERED
 from sat2map.layers import LAYERS
 from sat2map.mapmodel import MapModel
 from sat2map.options import RuntimeOptions
@@ -111,7 +112,7 @@ class Predictor:
                 finished = seen._replace(scores_KHW=blender.finish(i, j, seen.scores_KHW))
                 cell = blender.cell(i, j)
                 self._fill(strip, finished, cell, blender.window(i, j))
-                if seen.novelty > LIMIT:
+                if seen.novelty > LIMIT and seen.raster.valid[cell.within(blender.window(i, j)).slices].any():
                     strange.append(cell.intersect(strip.window))
             if not strip.window.empty:
                 yield strip._replace(strange=tuple(part for part in strange if not part.empty))
@@ -173,7 +174,8 @@ class Predictor:
         if domain is None or inner_ND is None:
             return [0.0] * len(group)
         novelties = np.nan_to_num(domain.novelty(domain.strangeness(inner_ND[: len(group)])), nan=1.0)
-        return [float(n) if raster.valid.any() else 0.0 for raster, n in zip(group, novelties, strict=True)]
+        judged = (raster.valid.mean() > COVERED for raster in group)
+        return [float(n) if known else 0.0 for known, n in zip(judged, novelties, strict=True)]
 
     def _start(self, group: Sequence[Raster]) -> Callable[[], tuple[Sequence[Raster], Computed]]:
         """Start the network on a batch; windows without data are not shown to it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,20 +13,16 @@ import torch
 from safetensors.torch import save_file
 
 from sat2map.calibration import Calibration
-from sat2map.domain import COVERED, Domain, fit_domain, fit_familiar, glimpse
 from sat2map.errors import TrainingFailed
 from sat2map.learning.calibrating import calibrate
 from sat2map.learning.indicators import indicators
 from sat2map.learning.plan import Plan
+from sat2map.learning.remembering import learn_domain
 from sat2map.mapmodel import MapModel
 from sat2map.networks import STRIDE
 from sat2map.networks.tapping import Tapped, find_tap
 from sat2map.outputs import Output
-from sat2map.progress import track
-from sat2map.raster import Raster
 from sat2map.runs import command
-from sat2map.runtimes.openvino import has_bf16
-from sat2map.splits import Area, spread_windows
 from sat2map.tiling import Window
 
 AGREEING = 2e-3
@@ -41,9 +36,6 @@ SEAM = 32
 
 PROBED = 16
 """Side in pixels of the middle of a window whose scores' gradient is taken."""
-
-WINDOWS = 100
-"""From at most so many windows the model's domain is taken, and at most so many of validation ground are its judges."""
 
 
 def pack_model(plan: Plan) -> MapModel:
@@ -87,10 +79,11 @@ def pack_model(plan: Plan) -> MapModel:
     bands = len(plan.inputs.bands)
     tap = find_tap(network, bands, plan.unit)
     unit = export_graph(network, plan.output, model.graph, bands=bands, size=tiling.size, unit=plan.unit, tap=tap)
-    domain = learn_domain(plan, model.graph, tap)
+    model = replace(model, unit=unit)
+    domain = learn_domain(plan, model, tap)
     if domain and domain.familiar:
         domain.familiar.save(model.inner)
-    model = replace(model, unit=unit, domain=domain)
+    model = replace(model, domain=domain)
     model.save()
     return model
 
@@ -107,62 +100,6 @@ def _calibrated(network: torch.nn.Module, plan: Plan) -> tuple[Calibration | Non
     if kind == "none" or plan.output.kind != "classes":
         return None, {}
     return calibrate(network, plan, kind)
-
-
-def learn_domain(plan: Plan, graph: Path, tap: str | None) -> Domain | None:
-    """Look once more at training windows, as pixels and as the exported network sees them, and at validation windows.
-
-    Args:
-        plan: Where the ground is.
-        graph: The exported network.
-        tap: Its module of inner features, if it tells them.
-
-    Returns:
-        None if no training window has enough valid pixels.
-    """
-    see = _inner(graph, len(plan.inputs.bands), plan.tiling.size) if tap is not None else None
-    glimpses, learnt, places = [], [], []
-    for area, raster in track(_windows(plan, "train"), "Remembering", WINDOWS):
-        glimpses.append(glimpse(raster))
-        if see:
-            learnt.append(see(plan.inputs.apply(raster)))
-            places.append(area)
-    if not see:
-        return fit_domain(glimpses)
-    judges = track(_windows(plan, "val"), "Judging", WINDOWS)
-    unseen = [see(plan.inputs.apply(raster)) for _, raster in judges]
-    return fit_domain(glimpses, tap, fit_familiar(np.array(learnt), np.array(unseen), _places(plan, places)))
-
-
-def _places(plan: Plan, areas: Sequence[Area]) -> list[str]:
-    """Return which place each area belongs to: its group, if there are several, else its picture, else itself."""
-    pairs = plan.samples.pairs
-    by_group, by_picture = [pairs[area.pair].group for area in areas], [area.pair for area in areas]
-    by_area = [f"{area.pair} {area.window}" for area in areas]
-    return next((places for places in (by_group, by_picture) if len(set(places)) > 1), by_area)
-
-
-def _windows(plan: Plan, part: str) -> Iterator[tuple[Area, Raster]]:
-    """Yield up to `WINDOWS` windows spread over a part's ground, with what lies around it, as the network will see it.
-
-    So what is known of pixels may be of other parts' ground too, where areas are smaller than windows; labels are not
-    looked at.
-    """
-    for area, window in spread_windows(plan.split.part(part), plan.tiling.size, WINDOWS):
-        image = plan.samples.pairs[area.pair].image
-        raster = image.read(window, plan.inputs.choose(image))
-        if raster.valid.mean() > COVERED:
-            yield area, raster
-
-
-def _inner(graph: Path, bands: int, size: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what gives the inner feature `(D,)` of an image `(bands, size, size)`; the decoder is left out."""
-    model = openvino.Core().read_model(graph)
-    model.reshape([1, bands, size, size])
-    seen = openvino.Model([model.get_results()[1]], model.get_parameters(), "inner")
-    precision = "bf16" if has_bf16() else "f32"  # as maps are made
-    compiled = openvino.compile_model(seen, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    return lambda image_CHW: compiled(image_CHW[None])[0][0]
 
 
 def choose_overlap(network: torch.nn.Module, plan: Plan) -> int:

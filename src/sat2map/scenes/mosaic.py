@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from shapely import STRtree, box
+from shapely import STRtree, area, box, union_all
 
 from sat2map.errors import SceneError
 from sat2map.scenes.base import Scene
@@ -16,6 +17,9 @@ from sat2map.tiling import Window, whole
 
 ALIGNED = 0.05
 """How far from whole pixels of the common grid a tile may lie."""
+
+LAYERS = 1.5
+"""Scenes that lie on each other more often than this, on average, are no tiles: they show one ground several times."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class MosaicScene(Scene):
     tiles: tuple[Scene, ...]
     places: tuple[Window, ...]
     tree: STRtree
+
+    @property
+    def layers(self) -> float:
+        """How many tiles lie on each other, on average over the ground they cover: 1 if none do."""
+        return float(area(self.tree.geometries).sum() / union_all(self.tree.geometries).area)
 
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         pixels = np.zeros((len(bands), *window.shape), self.dtype)
@@ -60,6 +69,27 @@ def open_mosaic(tiles: Sequence[Scene], name: str = "mosaic") -> Scene:
     places = tuple(w.within(extent) for w in offsets)
     dtype = str(np.result_type(*(tile.dtype for tile in tiles)))
     return MosaicScene(name, geobox, first.bands, dtype, tuple(tiles), places, STRtree([_box(w) for w in places]))
+
+
+def lay_together(scenes: Sequence[Scene]) -> list[tuple[Scene, Window]]:
+    """Return, for each scene, the mosaic of all that are tiles of one with it, and where in that it lies.
+
+    Scenes are tiles of one where they share a grid, unless they lie on each other too often (`LAYERS`); the mosaic of
+    any other is the scene itself.
+    """
+    alike: dict[object, list[int]] = defaultdict(list)
+    for i, scene in enumerate(scenes):
+        alike[(scene.geobox.crs, scene.bands, *scene.geobox.affine[:2], *scene.geobox.affine[3:5])].append(i)
+    laid = [(scene, whole(scene.shape)) for scene in scenes]
+    for members in alike.values():
+        try:
+            mosaic = open_mosaic([scenes[i] for i in members])
+        except SceneError:  # no common grid
+            continue
+        if isinstance(mosaic, MosaicScene) and mosaic.layers <= LAYERS:
+            for i, place in zip(members, mosaic.places, strict=True):
+                laid[i] = mosaic, place
+    return laid
 
 
 def _check(first: Scene, tile: Scene) -> None:

@@ -13,7 +13,7 @@ from sat2map.labels import has_colours
 from sat2map.legend import Legend, MapClass, pack_colour, pack_colours, unpack_colour
 from sat2map.scenes import Scene, select
 from sat2map.scenes.gdal import GdalScene, open_gdal
-from sat2map.sources.base import Finding, counted
+from sat2map.sources.base import Finding
 from sat2map.tiling import grid, whole
 
 FITS = 0.5
@@ -61,12 +61,12 @@ def keep_named_nodata(mask: Scene, given: Legend | None) -> Scene:
 
 
 def palettes(masks: Sequence[Scene], colours: bool) -> tuple[Finding, ...]:
-    """Tell how masks with a palette are read: they are stored as indices, to which their palettes give colours."""
+    """Tell how masks with a palette are read, where others have none or the colours do not count."""
     indexed = tuple(m.name for m in masks if isinstance(m, GdalScene) and m.palette)
-    if not indexed:
+    if not indexed or (colours and len(indexed) == len(masks)):
         return ()
     how = "colours of their palettes" if colours else "indices, not by the colours of their palettes"
-    text = f"{len(indexed)} of {counted(masks, 'mask')} are palette images, read by the {how}."
+    text = f"Masks with a palette ({len(indexed)} of {len(masks)}) are read by the {how}."
     return (Finding("note", "palette-masks", text, indexed),)
 
 
