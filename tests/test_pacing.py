@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sat2map.learning.pacing import EPOCHS, FLOOR, WARM_UP, Average, Pace, lr_factor
+from sat2map.learning.pacing import EPOCHS, FLOOR, RECENT, WARM_UP, Average, Pace, RunningStatistics, lr_factor
 from sat2map.options import LearnOptions
 
 
@@ -119,3 +119,40 @@ def test_the_average_is_a_copy():
     network.set(5, 9)
     assert average.state["norm.weight"][0] == 1
     assert average.state["norm.num_batches_tracked"] == 0
+
+
+def remembered(means: list[float], momentum: float | None = 0.1) -> float:
+    """Return the mean that a normalisation has in the end, after batches of these."""
+    layer = nn.BatchNorm2d(1, momentum=momentum)
+    statistics = RunningStatistics(nn.Sequential(layer))
+    for step, mean in enumerate(means):
+        statistics.set_step(step)
+        layer(torch.full((2, 1, 3, 3), float(mean)))
+    return float(layer.running_mean)
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20))
+def test_statistics_forget_where_they_start_and_lie_among_those_of_the_steps(means):
+    slack = 1e-4 * max(map(abs, means)) + 1e-6
+    assert min(means) - slack <= remembered(means) <= max(means) + slack
+    assert remembered(means[:1]) == pytest.approx(means[0], rel=1e-5)
+
+
+def test_later_steps_count_more():
+    assert remembered([0, 0, 0, 1, 1, 1]) > 0.7 > 0.5 > remembered([1, 1, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("own", [0.1, 0.01])
+def test_a_layer_s_own_momentum_holds_in_the_end(own):
+    layer = nn.BatchNorm2d(1, momentum=own)
+    statistics = RunningStatistics(layer)
+    momenta = []
+    for step in range(400):
+        statistics.set_step(step)
+        momenta.append(layer.momentum)
+    assert momenta[0] == 1 and momenta[-1] == own and momenta == sorted(momenta, reverse=True)
+    assert momenta.index(own) == pytest.approx(RECENT / own - RECENT, abs=1)
+
+
+def test_plain_means_of_all_steps_stay_plain_means():
+    assert remembered([1, 2, 6], momentum=None) == pytest.approx(3)

@@ -1,4 +1,4 @@
-"""How far training is, and what follows from it: the learning rate, and the moving average of the weights."""
+"""How far training is, and what follows from it: the learning rate, and how far moving averages look back."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ FLOOR = 0.01
 
 PLATEAU = 5
 """More epochs without gain than these, and the schedule `plateau` lowers the learning rate to a tenth."""
+
+RECENT = 3
+"""Statistics of batch normalisations are of about the latest 1 / `RECENT` of the first steps."""
 
 
 @dataclass
@@ -102,3 +105,23 @@ class Average:
         torch._foreach_lerp_([self.state[n] for n in floats], [state[n] for n in floats], pull)
         for name in self.state.keys() - set(floats):
             self.state[name].copy_(state[name])
+
+
+class RunningStatistics:
+    """What batch normalisations remember of the steps, for validation and maps: of the latest third of them at first.
+
+    A layer's own moving average forgets where it starts, 0 and 1, by a tenth with each step as a rule, so networks of a
+    dozen steps would be judged by statistics of nothing; and in these steps weights change fast (docs/log.md).
+
+    Args:
+        network: Its layers' own momentum holds as soon as it looks back less far.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
+        self._own = {layer: layer.momentum for layer in layers if layer.momentum is not None}
+
+    def set_step(self, step: int) -> None:
+        """Set how much the step after `step` others counts: all at first, and later `RECENT / (step + RECENT)`."""
+        for layer, own in self._own.items():
+            layer.momentum = max(own, RECENT / (step + RECENT))

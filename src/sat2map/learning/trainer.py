@@ -21,7 +21,7 @@ from sat2map.learning.coarse import halved
 from sat2map.learning.criteria import CRITERIA
 from sat2map.learning.journal import Journal
 from sat2map.learning.objectives import to_device
-from sat2map.learning.pacing import PLATEAU, Average, Pace, lr_factor
+from sat2map.learning.pacing import PLATEAU, Average, Pace, RunningStatistics, lr_factor
 from sat2map.learning.plan import Plan
 from sat2map.learning.samples import Batch
 from sat2map.learning.validation import Validation, Validator
@@ -52,6 +52,7 @@ class Trainer:
         self.judged = copy.deepcopy(network).to(fabric.device).to(memory_format=torch.channels_last).eval()
         self.objective = plan.build_objective(fabric, network)
         self.average = Average(self.objective.network.module, plan.recipe.horizon) if self.options.average else None
+        self.statistics = RunningStatistics(self.objective.network.module)
         self.plateau = ReduceLROnPlateau(self.objective.learner.optimizer, "max", factor=0.1, patience=PLATEAU)
         self.validator = self._validator()
         self.journal = Journal(plan.run, plan.samples) if fabric.is_global_zero else None
@@ -95,6 +96,7 @@ class Trainer:
             x_NCHW, truth = to_device(self.fabric, batch)
             if before < self.plan.recipe.coarse_first:
                 x_NCHW, truth = halved(x_NCHW, truth)
+            self.statistics.set_step(self.step)
             for name, value in self.objective.step(x_NCHW, truth).items():
                 sums[name].append(value)
             self.step += 1
