@@ -135,8 +135,11 @@ def test_two_processes_train_against_a_critic(tmp_path, picture_folder):
 
 @pytest.mark.usefixtures("without_graph")
 def test_a_critic_that_has_won_and_a_network_that_draws_the_same_are_told(tmp_path, picture_folder, caplog):
+    grey = torch.nn.Conv2d(3, 3, 3, padding=1)
+    torch.nn.init.zeros_(grey.weight)
+    words = TINY | {"network": grey, "lr": 1e-9}
     with caplog.at_level(logging.WARNING, "sat2map"):
-        train(picture_folder, tmp_path / "run", **TINY | {"lr": 1e-9}, adversarial=1.0, epochs=12, critic_lr=0.003)
+        train(picture_folder, tmp_path / "run", **words, adversarial=1.0, epochs=12, critic_lr=0.003)
     assert "The critic has won" in caplog.text
     assert "draws nearly the same everywhere" in caplog.text
 

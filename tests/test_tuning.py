@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,9 @@ import synthetic
 from sat2map import load_model, train
 from sat2map.errors import BadOption, OutputError, TrainingFailed, UnknownName
 from sat2map.learning import tuning
-from sat2map.learning.tuning import parse_tune
+from sat2map.learning.fitting import plan_run
+from sat2map.learning.tuning import find_batch, parse_tune
+from sat2map.options import TrainOptions
 from sat2map.runs import RunFolder, read_call
 
 pytestmark = pytest.mark.usefixtures("without_graph")
@@ -55,6 +58,12 @@ def test_the_batch_is_searched_by_itself(tmp_path, folder, monkeypatch):
     speeds = json.loads((run / "trials" / "search-batch" / "batches.json").read_text())
     found = load_model(run).provenance["options"]["batch"]
     assert found in {int(batch) for batch in speeds} and [row["batch"] for row in table(run)] == [found]
+
+
+def test_a_batch_that_is_found_can_be_shared_by_all_devices(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(tuning, "BATCHES", (2, 4))
+    plan = plan_run(folder, RunFolder(tmp_path), TrainOptions(**TINY))
+    assert find_batch(replace(plan, options=replace(plan.options, devices=3))) in (6, 12)
 
 
 def test_a_rate_is_searched_once_for_a_grid(tmp_path, folder, monkeypatch):

@@ -26,6 +26,7 @@ from sat2map.learning.fitting import learn, open_fabric, plan_run, replan
 from sat2map.learning.judges import Judge, choose_judge
 from sat2map.learning.objectives import Loss, to_device
 from sat2map.learning.plan import Plan
+from sat2map.learning.processes import crew_of
 from sat2map.learning.samples import Batch
 from sat2map.options import CriticOptions, LearnOptions, TrainOptions
 from sat2map.progress import track
@@ -43,7 +44,7 @@ RANGE_STEPS = 60
 """Steps of the range test."""
 
 BATCHES = (2, 4, 8, 16, 32, 64, 128)
-"""Batch sizes that are timed."""
+"""Batch sizes that are timed, for each device."""
 
 
 def parse_tune(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
@@ -214,9 +215,11 @@ def find_lr(plan: Plan) -> float:
 def find_batch(plan: Plan) -> int:
     """Return the smallest batch that learns from at least 95 % as many patches a second as the fastest one.
 
-    Patches per second of each batch are kept in `batches.json`; a batch that does not fit into memory ends the search.
+    One device is timed, and the batch is for all of them together. Patches per second of one device with each batch of
+    its own are kept in `batches.json`; a batch that does not fit into memory ends the search.
     """
     speeds: dict[int, float] = {}
+    devices = crew_of(plan.options).size
     for batch in track(BATCHES, "Batch sizes", len(BATCHES)):
         try:
             speeds[batch] = _speed(_Rehearsal(plan, batch * plan.options.members))
@@ -229,7 +232,7 @@ def find_batch(plan: Plan) -> int:
             f"Not even {BATCHES[0]} patches of {plan.options.size} pixels can be learnt from. Give a smaller --size."
         )
     write_json(plan.run.path / "batches.json", speeds)
-    return min(batch for batch, speed in speeds.items() if speed >= 0.95 * max(speeds.values()))
+    return devices * min(batch for batch, speed in speeds.items() if speed >= 0.95 * max(speeds.values()))
 
 
 def _speed(rehearsal: _Rehearsal) -> float:
