@@ -66,6 +66,13 @@ def test_a_batch_that_is_found_can_be_shared_by_all_devices(tmp_path, folder, mo
     assert find_batch(replace(plan, options=replace(plan.options, devices=3))) in (6, 12)
 
 
+def test_no_batch_is_larger_than_an_epoch(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(tuning, "_speed", lambda rehearsal: rehearsal.batch)  # the larger the better
+    plan = plan_run(folder, RunFolder(tmp_path), TrainOptions(**TINY))
+    batch = find_batch(plan)
+    assert batch <= len(plan.samples.anchors) < 2 * batch
+
+
 def test_a_rate_is_searched_once_for_a_grid(tmp_path, folder, monkeypatch):
     monkeypatch.setattr(tuning, "RANGE_STEPS", 12)
     rows = table(train(folder, tmp_path / "run", tune=("width=2,4", "lr"), **TINY | {"width": None}))

@@ -43,7 +43,7 @@ from sat2map.sources.base import one_class
 from sat2map.splits import Split, check_split, make_split, read_split
 
 log = logging.getLogger(__name__)
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it tells, `open_fabric` tells in one line
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it tells, `learn` tells in one line
 
 
 def fit(
@@ -77,6 +77,8 @@ def fit(
 def learn(plan: Plan, source: Path | str) -> None:
     """Train as it is planned and pack the model; the source is written down as where the imagery came from."""
     crew, fabric = crew_of(plan.options), open_fabric(plan.options)
+    place = choose_place(plan.options.device, plan.options.precision)
+    log.info("Training on %d x %s in %s", crew.size, place.device.type, place.precision)
     if crew.first:
         _begin(plan, source)
     with tell_memory(plan):
@@ -221,7 +223,6 @@ def open_fabric(options: TrainOptions) -> Any:
         BadOption: The device is not there.
     """
     place, crew = choose_place(options.device, options.precision), crew_of(options)
-    log.info("Training on %d x %s in %s", crew.size, place.device.type, place.precision)
     # spawned, not started by the command line again: that would plan, and begin the run, once more
     strategy = "ddp" if crew.started else "ddp_spawn" if crew.devices > 1 else "auto"
     return Fabric(

@@ -216,11 +216,14 @@ def find_batch(plan: Plan) -> int:
     """Return the smallest batch that learns from at least 95 % as many patches a second as the fastest one.
 
     One device is timed, and the batch is for all of them together. Patches per second of one device with each batch of
-    its own are kept in `batches.json`; a batch that does not fit into memory ends the search.
+    its own are kept in `batches.json`. Batches of more patches than an epoch has are not timed; one that does not fit into
+    memory ends the search.
     """
     speeds: dict[int, float] = {}
     devices = crew_of(plan.options).size
-    for batch in track(BATCHES, "Batch sizes", len(BATCHES)):
+    patches = len(plan.samples.anchors)
+    batches = [batch for batch in BATCHES if batch * devices * plan.options.members <= patches] or BATCHES[:1]
+    for batch in track(batches, "Batch sizes", len(batches)):
         try:
             speeds[batch] = _speed(_Rehearsal(plan, batch * plan.options.members))
         except (RuntimeError, MemoryError):
