@@ -216,8 +216,8 @@ def find_batch(plan: Plan) -> int:
     """Return the smallest batch that learns from at least 95 % as many patches a second as the fastest one.
 
     One device is timed, and the batch is for all of them together. Patches per second of one device with each batch of
-    its own are kept in `batches.json`. Batches of more patches than an epoch has are not timed; one that does not fit into
-    memory ends the search.
+    its own are kept in `batches.json`. Batches of more patches than an epoch has are not timed; one that does not fit
+    into memory ends the search.
     """
     speeds: dict[int, float] = {}
     devices = crew_of(plan.options).size
