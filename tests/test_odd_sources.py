@@ -27,7 +27,38 @@ def ids(source: Source, i: int = 0) -> np.ndarray:
     return source.pairs[i].target.read().pixels[0]
 
 
-# --- palettes that are read by their numbers --------------------------------------------------------------------------
+# --- palettes ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_palette_whose_numbers_fit_the_legend_is_read_by_number(tmp_path: Path) -> None:
+    synthetic.rgb_folder(tmp_path, masks="palette", legend=False)
+    synthetic.write_legend(tmp_path / "classes.json", legend_of(["Land", "Water", "Building"]))
+    source = opened(tmp_path)
+    assert source.legend.names == synthetic.LEGEND.names and (ids(source) == TRUTH[0]).all()
+    (told,) = (f for f in source.findings if f.kind == "palette-masks")
+    assert told.level == "note" and told.text == (
+        "Masks with a palette (6 of 6) are read by the indices, not by the colours of their palettes."
+    )
+
+
+@pytest.mark.parametrize("legend", [True, False])
+def test_palettes_among_masks_of_numbers(tmp_path: Path, legend: bool) -> None:
+    synthetic.rgb_folder(tmp_path, groups=0, masks="numbers", legend=legend)
+    synthetic.write_mask(tmp_path / "masks" / "part_001.png", TRUTH[1], "palette")
+    source = opened(tmp_path)
+    assert all((ids(source, i) == TRUTH[i]).all() for i in (0, 1))
+    (told,) = (f for f in source.findings if f.kind == "palette-masks")
+    assert told.text.startswith("Masks with a palette (1 of 6) are read by the") and len(told.where) == 1
+
+
+def test_palettes_among_masks_of_colours(tmp_path: Path) -> None:
+    synthetic.rgb_folder(tmp_path, groups=0)
+    synthetic.write_mask(tmp_path / "masks" / "part_001.png", TRUTH[1], "palette")
+    source = opened(tmp_path)
+    assert all((ids(source, i) == TRUTH[i]).all() for i in (0, 1))
+    (told,) = source.findings
+    assert told.text == "Masks with a palette (1 of 6) are read by the colours of their palettes."
+    assert told.level == "note" and len(told.where) == 1
 
 
 def test_a_palette_read_by_number_has_the_place_of_its_image(tmp_path: Path) -> None:

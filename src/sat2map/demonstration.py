@@ -25,7 +25,7 @@ from sat2map.raster import is_georeferenced
 from sat2map.runs import RunFolder, check_new_run
 from sat2map.scenes import Scene, image_files, open_scene
 from sat2map.scenes.gdal import GdalScene
-from sat2map.scenes.mosaic import LAYERS, MosaicScene
+from sat2map.scenes.mosaic import is_tiled
 from sat2map.sources import open_source
 from sat2map.splits import read_split
 from sat2map.training import train
@@ -162,7 +162,7 @@ def _are_tiles(folder: Path, images: set[str]) -> bool:
         scene = open_scene(folder)
     except SceneError:  # images each by itself
         return False
-    return isinstance(scene, MosaicScene) and scene.layers <= LAYERS and math.prod(scene.shape) <= LARGEST
+    return is_tiled(scene) and math.prod(scene.shape) <= LARGEST
 
 
 def _write_image(image: Scene, path: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from affine import Affine
@@ -86,10 +87,15 @@ def lay_together(scenes: Sequence[Scene]) -> list[tuple[Scene, Window]]:
             mosaic = open_mosaic([scenes[i] for i in members])
         except SceneError:  # no common grid
             continue
-        if isinstance(mosaic, MosaicScene) and mosaic.layers <= LAYERS:
+        if is_tiled(mosaic):
             for i, place in zip(members, mosaic.places, strict=True):
                 laid[i] = mosaic, place
     return laid
+
+
+def is_tiled(scene: Scene) -> TypeGuard[MosaicScene]:
+    """Tell whether a scene is made of tiles that lie beside each other, with margins perhaps."""
+    return isinstance(scene, MosaicScene) and scene.layers <= LAYERS
 
 
 def _check(first: Scene, tile: Scene) -> None:
