@@ -15,7 +15,7 @@ from sat2map.areas import Areas, ClassArea, Estimate
 from sat2map.cli.app import show
 from sat2map.errors import OutputError
 from sat2map.fidelity import Metric
-from sat2map.legend import Legend, legend_of
+from sat2map.legend import IGNORED, Legend, legend_of
 from sat2map.metrics import confusion, scores_of
 from sat2map.pictures import class_picture, curves
 from sat2map.reference import AreaReport
@@ -220,8 +220,21 @@ def test_a_report_of_pictures_tells_measures_and_classes(report: Report, tmp_pat
         assert value in text
     tiles = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html))
     assert tiles == {"L1": "12.5", "PSNR": "20.0", "Mean IoU": f"{report.scores.mean_iou:.3f}", "KID": "0.0123"}
-    assert text.count("no data") == 2
-    assert "no label" not in text
+    assert "no data" not in text and "no label" not in text
+
+
+def test_the_legend_tells_of_stripes_where_there_are_some(report: Report, tmp_path: Path) -> None:
+    striped = class_picture(np.full((90, 90), IGNORED), LEGEND)
+    mapped = replace(report.overview, map=striped)
+    holed = [replace(report.best[0], truth=striped)]
+
+    def told(**changes: object) -> list[str]:
+        html = write_report(tmp_path / "a.html", replace(report, **changes)).read_text("utf-8")
+        return re.findall(r"no label|no data", Page(html).text)
+
+    assert told() == []
+    assert told(best=holed) == ["no label"] and told(overview=mapped) == ["no data"]
+    assert told(best=holed, overview=mapped, metrics=measures()) == ["no data", "no data"]
 
 
 def test_a_report_of_pictures_without_a_legend_has_no_classes(report: Report, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class UnknownName(UserError):
         self._given = kind, name, names
         close = difflib.get_close_matches(name, names, n=3)
         hint = f" Did you mean {' or '.join(repr(n) for n in close)}?" if close else ""
-        known = f"There is: {', '.join(names)}." if len(names) <= 40 else f"{len(names)} are known."
+        known = f"There is: {', '.join(names) or 'none'}." if len(names) <= 40 else f"{len(names)} are known."
         super().__init__(f"There is no {kind} {name!r}.{hint} {known}")
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -173,7 +173,7 @@ def sample_sheet(
             fontsize=12, fontweight="bold", color=_INK,
         )  # fmt: skip
     if legend is not None:
-        striped = any(_striped(picture) for row in rows for picture in row[1:])
+        striped = any(is_striped(picture) for row in rows for picture in row[1:])
         _legend_strip(figure, legend, stripes="no label" if striped else None)
     save_figure(figure, path)
 
@@ -430,7 +430,8 @@ def _columns(figure: Figure, handles: Sequence[Patch]) -> int:
     return max(1, min(len(handles), int(figure.get_figwidth() / inches)))
 
 
-def _striped(picture: np.ndarray) -> bool:
+def is_striped(picture: np.ndarray) -> bool:
+    """Tell whether some of a drawn map `(H, W, 3)` has no label, or no data."""
     return bool((picture == HATCH[0]).all(axis=-1).any())
 
 

@@ -13,7 +13,7 @@ from sat2map.errors import OutputError
 from sat2map.fidelity import Metric, absent
 from sat2map.files import whole_file
 from sat2map.metrics import row_shares
-from sat2map.pictures import share_text, short_count
+from sat2map.pictures import is_striped, share_text, short_count
 from sat2map.reports import words
 from sat2map.reports.content import Example, Figure, Report, Rival, SceneRow
 from sat2map.reports.embedding import Embedder
@@ -144,6 +144,7 @@ def _content(report: Report, embed: Embedder) -> dict[str, Any]:
         **_scenes(report.scenes, report.metrics),
         **_rivalry(report.rivals),
         "overview": _overview(report, embed),
+        "stripes": _stripes(report),
         "places": {
             "Best mapped": _cards(report.best, report, embed),
             "Worst mapped": _cards(report.worst, report, embed),
@@ -199,6 +200,16 @@ def _overview(report: Report, embed: Embedder) -> dict[str, Any] | None:
         "map": embed(report.overview.map, _OVERVIEW_SIDE, photo=bool(report.metrics)),
         "height": image.shape[0],
         "width": image.shape[1],
+    }
+
+
+def _stripes(report: Report) -> dict[str, str]:
+    """Return what stripes mean in the large map and in the places; empty where there are none."""
+    places = [picture for e in (*report.best, *report.worst) for picture in (e.truth, e.prediction)]
+    overview = report.overview is not None and is_striped(report.overview.map)
+    return {
+        "overview": "no data" if overview else "",
+        "places": ("no data" if report.metrics else "no label") if any(map(is_striped, places)) else "",
     }
 
 

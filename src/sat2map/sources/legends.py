@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sat2map.errors import SourceError
 from sat2map.legend import IGNORED, KNOWN_LEGENDS, Legend, MapClass, palette, unpack_colour
 from sat2map.sources.base import Finding, listed
-from sat2map.sources.masks import FITS, MOST, RARE, Histogram, known_share, legend_key
+from sat2map.sources.masks import FITS, MOST, RARE, Histogram, colour_text, known_share, legend_key
 
 
 @dataclass(frozen=True)
@@ -89,19 +89,17 @@ def _occurring(held: Histogram, legend: Legend, colours: bool) -> int:
     return sum(held[legend_key(c, colours)] > 0 for c in legend.classes + legend.ignored)
 
 
-def _text(value: int, colours: bool) -> str:
-    return "#{:02X}{:02X}{:02X}".format(*unpack_colour(value)) if colours else str(value)
-
-
 def _does_not_fit(held: Histogram, given: Legend, colours: bool, share: float) -> Finding:
     what = "colours" if colours else "numbers"
     absent = [
-        f"{c.name} {_text(legend_key(c, colours), colours)}" for c in given.classes if not held[legend_key(c, colours)]
+        f"{c.name} {colour_text(legend_key(c, colours), colours)}"
+        for c in given.classes
+        if not held[legend_key(c, colours)]
     ]
     text = (
         f"The legend knows {share:.1%} of the masks' pixels and is not used, but for the {what} that occur. "
         f"It gives {what} that occur in no mask: {listed(absent)}. "
-        f"The masks hold: {listed([_text(v, colours) for v, _ in held.most_common(12)], 12)}."
+        f"The masks hold: {listed([colour_text(v, colours) for v, _ in held.most_common(12)], 12)}."
     )
     return Finding("warning", "legend-does-not-fit", text)
 
@@ -111,7 +109,7 @@ def _unknown(held: Histogram, legend: Legend, colours: bool) -> list[Finding]:
     unknown, total = [(v, n) for v, n in held.most_common() if v not in known], held.total()
     if not unknown:
         return []
-    shares = listed([f"{_text(v, colours)} {n / total:.2%}" for v, n in unknown])
+    shares = listed([f"{colour_text(v, colours)} {n / total:.2%}" for v, n in unknown])
     share = sum(n for _, n in unknown) / total
     what = "colours" if colours else "numbers"
     text = f"{share:.2%} of the masks' pixels have {what} the legend does not know and count as unlabelled: {shares}."
@@ -129,7 +127,7 @@ def _discovered(held: Histogram, given: Legend | None, colours: bool) -> tuple[L
     if not values or len(values) > MOST:
         raise SourceError(
             f"The masks hold {len(held)} different {'colours' if colours else 'numbers'}: {_too(values)} for classes. "
-            "If they are map pictures, say --output picture; if they are masks saved as JPEG, save them as PNG."
+            "If they are map pictures, say --output picture."
         )
     named = {legend_key(c, colours): c for c in given.classes + given.ignored} if given else {}
     classes = []
@@ -152,4 +150,4 @@ def _name(value: int, values: list[int], colours: bool) -> str:
     """Return a name for what stands in a mask; masks of two values, the lower one black or 0, are of one thing."""
     if len(values) == 2 and values[0] == 0 and (not colours or values[1] == 0xFFFFFF):
         return "background" if value == 0 else "foreground"
-    return _text(value, colours) if colours else f"class {value}"
+    return colour_text(value, colours) if colours else f"class {value}"

@@ -82,6 +82,11 @@ def legend_key(c: MapClass, colours: bool) -> int:
     return pack_colour(c.colour) if colours else c.value
 
 
+def colour_text(value: int, colours: bool) -> str:
+    """Return a colour as `#RRGGBB`, or a number as it is."""
+    return "#{:02X}{:02X}{:02X}".format(*unpack_colour(value)) if colours else str(value)
+
+
 def known_share(held: Histogram, legend: Legend, colours: bool) -> float:
     """Return the share of pixels whose colour or number a legend knows."""
     keys = {legend_key(c, colours) for c in legend.classes + legend.ignored}

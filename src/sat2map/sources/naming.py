@@ -31,6 +31,7 @@ _SURE_WORD, _ANY_WORD = (
     re.compile(rf"(?:^|(?<=[_\-. ]))(?:{words})(?:[_\-. ]|$)", re.IGNORECASE) for words in (_SURE, _ANY)
 )
 _MASK_STEM = re.compile(r"(?:^|[_\-. ])(?:mask|label|gt)s?(?:[_\-. ]|$)", re.IGNORECASE)
+_CLASSES = re.compile(r"(?:^|[_\-. /])(?:masks?|labels?|annotations|gt)(?:[_\-. /]|$)", re.IGNORECASE)
 _GEOJSON = re.compile(rb'"(?:FeatureCollection|Feature|features)"')
 
 
@@ -69,6 +70,11 @@ def is_geojson(file: Path) -> bool:
     """Tell whether a JSON file holds shapes, by its beginning."""
     with file.open("rb") as lines:
         return file.suffix.lower() == ".json" and _GEOJSON.search(lines.read(1 << 16)) is not None
+
+
+def names_classes(path: Path) -> bool:
+    """Tell whether a file or its folder is called masks or labels, which map pictures are not."""
+    return _CLASSES.search("/".join(path.parts[-2:])) is not None
 
 
 def role_of(path: Path) -> Role | None:

@@ -22,7 +22,8 @@ from sat2map.sources.base import Finding, Pair, Source, Unread, counted, listed,
 from sat2map.sources.layouts import LAYOUTS, rest_is_background
 from sat2map.sources.legends import fit_legend
 from sat2map.sources.masks import are_pictures, histogram, keep_named_nodata, palettes, settle
-from sat2map.sources.naming import Files, find_files, role_of, twins
+from sat2map.sources.naming import Files, find_files, names_classes, role_of, twins
+from sat2map.sources.smeared import meant_by, sharpen
 from sat2map.tiling import Window, grid, whole
 
 BACKGROUND = "background"
@@ -194,11 +195,11 @@ def _read(unread: Sequence[Unread], layout: str, given: Legend | None, options: 
     masks = [keep_named_nodata(u.mask, given) for u in unread if u.mask is not None]
     if _wants_pictures(masks, layout, given, options):
         return _pictures(unread, given, options)
-    held = track_map(histogram, masks, "Reading masks")
-    settled = settle(masks, held, given)
+    sharp, held, smeared = sharpen(masks, track_map(histogram, masks, "Reading masks"), given)
+    settled = settle(sharp, held, given)
     fitted = fit_legend(settled.held, given, colours=settled.colours, ignore=options.ignore)
     read = tuple(replace(u, mask=mask) for u, mask in zip(unread, settled.masks, strict=True))
-    told = (*palettes(masks, settled.colours), *settled.findings, *fitted.findings)
+    told = (*palettes(masks, settled.colours), *smeared, *settled.findings, *fitted.findings)
     return _Read(read, fitted.legend, told)
 
 
@@ -216,7 +217,7 @@ def _pictures(unread: Sequence[Unread], given: Legend | None, options: ReadOptio
     drawn = [u.mask for u in kept if u.mask is not None]
     if are_pictures(sum(map(histogram, drawn[:3]), Counter())):
         return _Read(kept, NO_LEGEND, findings, given or NO_LEGEND)
-    held = sum(track_map(histogram, drawn, "Reading masks"), Counter())
+    held = sum(sharpen(drawn, track_map(histogram, drawn, "Reading masks"), given)[1], Counter[int]())
     fitted = fit_legend(held, given, colours=True, ignore=options.ignore)
     told = tuple(f for f in fitted.findings if f.kind in ("known-legend", "discovered-legend", "legend-does-not-fit"))
     return _Read(kept, NO_LEGEND, (*findings, *told), fitted.legend)
@@ -232,7 +233,11 @@ def _wants_pictures(masks: Sequence[Scene], layout: str, given: Legend | None, o
     if layout == "side-by-side":
         return True
     first = masks[:3]
-    return given is None and all(map(has_colours, first)) and are_pictures(sum(map(histogram, first), Counter()))
+    if given is not None or not all(map(has_colours, first)):
+        return False
+    held = sum(map(histogram, first), Counter[int]())
+    smeared = all(names_classes(Path(m.name)) for m in first) and meant_by(held, None)
+    return are_pictures(held) and not smeared
 
 
 def _shapes_legend(first: Unread, given: Legend | None, options: ReadOptions) -> Legend:
