@@ -253,13 +253,29 @@ def test_a_mosaic_tells_how_many_tiles_lie_on_each_other(tmp_path):
         ({"crs": "EPSG:32637"}, "other CRS"),
         ({"bands": 1}, "other bands"),
         ({"transform": Affine(0.5, 0, 500_000.2, 0, -0.5, 40_000)}, "does not lie on the pixel grid"),
-        ({"crs": None, "transform": Affine.identity()}, "has no CRS"),
+        ({"crs": None, "transform": Affine.identity()}, "has no place on the ground"),
+        ({"crs": None}, r"other CRS \(None\)"),
     ],
 )
 def test_tiles_that_do_not_fit_together(tmp_path, other, message):
     tiles = [synthetic.geotiff(tmp_path / "a.tif", IDS), synthetic.geotiff(tmp_path / "b.tif", IDS, **other)]
     with pytest.raises(SceneError, match=message):
         open_mosaic([open_gdal(t) for t in tiles])
+
+
+def test_tiles_with_world_files_lie_side_by_side(tmp_path):
+    width = IDS.shape[1]
+    for name, col in (("a", 0), ("b", width)):
+        synthetic.save(tmp_path / f"{name}.jpg", synthetic.seen(IDS))
+        place = synthetic.PLACE * Affine.translation(col + 0.5, 0.5)  # of the centre of the first pixel
+        world = (place.a, place.d, place.b, place.e, place.c, place.f)
+        (tmp_path / f"{name}.jgw").write_text("\n".join(map(str, world)))
+    scene = open_scene(tmp_path)
+    assert scene.shape == (IDS.shape[0], 2 * width) and scene.geobox.crs is None
+    assert scene.geobox.affine.almost_equals(synthetic.PLACE)
+    synthetic.save(tmp_path / "c.jpg", synthetic.seen(IDS))
+    with pytest.raises(SceneError, match=r"c.jpg has no place on the ground"):
+        open_scene(tmp_path)
 
 
 def test_scenes_that_share_a_grid_are_laid_together_and_others_stay_alone(tmp_path):

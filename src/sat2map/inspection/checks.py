@@ -142,8 +142,9 @@ def _differences(subject: Subject) -> list[Finding]:
     for crs in {crs_name(im) for im in placed}:
         sizes = [pixel_size(im.geobox) for im in placed if crs_name(im) == crs]
         if max(sizes) > 1.1 * min(sizes):
+            where = f" in {crs}" if all(im.geobox.crs for im in placed) else ""
             text = (
-                f"Images in {crs} have pixels from {min(sizes):.3g} to {max(sizes):.3g} map units. Objects then differ "
+                f"Images{where} have pixels from {min(sizes):.3g} to {max(sizes):.3g} map units. Objects then differ "
                 "in size from image to image; --resolution brings all to one."
             )
             findings.append(Finding("warning", "resolutions-differ", text))

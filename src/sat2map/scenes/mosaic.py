@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from shapely import STRtree, area, box, union_all
 
 from sat2map.errors import SceneError
+from sat2map.raster import is_georeferenced
 from sat2map.scenes.base import Scene
 from sat2map.tiling import Window, whole
 
@@ -99,8 +100,8 @@ def is_tiled(scene: Scene) -> TypeGuard[MosaicScene]:
 
 
 def _check(first: Scene, tile: Scene) -> None:
-    if tile.geobox.crs is None:
-        raise SceneError(f"{tile.name} has no CRS, so its place among the other images is not known. Map it alone.")
+    if not is_georeferenced(tile.geobox):
+        raise SceneError(f"{tile.name} has no place on the ground, so none among the other images. Map it alone.")
     for what, one, other in (
         ("CRS", first.geobox.crs, tile.geobox.crs),
         ("bands", first.bands, tile.bands),

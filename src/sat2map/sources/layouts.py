@@ -22,6 +22,8 @@ from sat2map.tiling import Window
 Laid = tuple[list[Unread], list[Finding]]
 """What a layout makes of the files."""
 
+UNKNOWN_CRS = "a CRS that is not known"
+
 
 def _folders(files: Files, options: ReadOptions) -> Laid:
     """Pair `images/` with `masks/`, at any depth, or with the folder or raster named by `labels`."""
@@ -129,7 +131,7 @@ def _vectors(files: Files, options: ReadOptions) -> Laid:
     bare = [f for f, place in prints.items() if not shapes.frame.sindex.query(place, predicate="intersects").size]
     names = tuple(f.relative_to(files.root).as_posix() for f in bare)
     if len(bare) == len(opened):
-        text = f"No shape of {shapes.path} lies on any image. Are its CRS ({_crs_name(shapes)}) and the images' right?"
+        text = f"No shape of {shapes.path} lies on any image. Are the CRS of both right? It is in {_crs_name(shapes)}."
         return [], [*findings, Finding("error", "no-overlap", text)]
     kept = [f for f in opened if f not in bare or rest_is_background(shapes, options)]
     if bare:
@@ -143,7 +145,7 @@ def _vectors(files: Files, options: ReadOptions) -> Laid:
 
 def _crs_name(shapes: Shapes) -> str:
     crs = shapes.frame.crs
-    return "unknown" if crs is None else crs.name if crs.to_epsg() is None else f"EPSG:{crs.to_epsg()}"
+    return UNKNOWN_CRS if crs is None else crs.name if crs.to_epsg() is None else f"EPSG:{crs.to_epsg()}"
 
 
 def _crs_findings(shapes: Shapes, images: Sequence[Scene]) -> list[Finding]:
@@ -153,8 +155,8 @@ def _crs_findings(shapes: Shapes, images: Sequence[Scene]) -> list[Finding]:
     codes = {crs.to_epsg() for crs in places if crs is not None}
     known = sorted(f"EPSG:{code}" if code else "a CRS without EPSG number" for code in codes)
     if shapes.frame.crs is None or None in places:
-        known += ["unknown"] * (None in places)
-        text = f"Labels are in {labels}, images in {listed(known)}; what is unknown is taken to be the other."
+        known += [UNKNOWN_CRS] * (None in places)
+        text = f"Labels are in {labels}, images in {listed(known)}; what is not known is taken to be the other."
         return [Finding("warning", "no-crs", text)]
     if known != [labels]:
         return [Finding("note", "crs-differ", f"Labels are in {labels}, images in {listed(known)}; reprojected.")]
