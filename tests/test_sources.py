@@ -144,6 +144,23 @@ def test_255_is_the_custom_for_unlabelled(tmp_path):
         ("image_7.png", "masks/mask_7.png", ""),
         ("original/a.jpg", "masks/a.png", "original"),
         ("a.jpg", "a.png", ""),
+        ("Train/Rural/images_png/1.png", "Train/Rural/masks_png/1.png", "Train/Rural"),
+        ("train/7.png", "train_labels/7_L.png", "train"),
+        ("aachen_images/1.tif", "aachen_labels/1.tif", "aachen"),
+        ("2_Ortho_RGB/top_2_10_RGB.tif", "5_Labels_all/top_2_10_label.tif", "2_RGB"),
+        ("top/area1.tif", "gts_for_participants/area1.tif", "top"),
+        ("dataset/original_images/001.jpg", "dataset/label_images_semantic/001.png", "dataset/original"),
+        ("original_images/001.jpg", "RGB_color_image_masks/001.png", "original"),
+        ("JPEGImages/a.jpg", "SegmentationClass/a.png", ""),
+        ("img_dir/train/a.jpg", "ann_dir/train/a.png", "train"),
+        ("X_train/a.jpg", "y_train/a.png", "train"),
+        ("patches/a.tif", "ground_truth/a.tif", "patches"),
+        ("place 1/image.png", "place 1/mask.png", "place 1"),
+        ("satellite/a.png", "osm/a.png", ""),
+        ("input/a.png", "output/a.png", ""),
+        ("A/images/a.png", "A/masks/a.png", "A"),
+        ("images/b/a.png", "masks/b/a.png", "b"),
+        ("AerialImageDataset/train/images/a.tif", "AerialImageDataset/train/gt/a.tif", "AerialImageDataset/train"),
     ],
 )
 def test_images_find_their_masks(tmp_path, image, mask, group):
@@ -152,6 +169,31 @@ def test_images_find_their_masks(tmp_path, image, mask, group):
     source = opened(tmp_path)
     assert [(p.name, p.group) for p in source.pairs] == [(image, group)]
     assert (ids(source) == TRUTH[0]).all()
+
+
+def test_names_that_say_too_little_pair_nothing(tmp_path):
+    pairs = {"images/a.png": "image", "images/a_1.png": "image", "masks/a_x.png": "mask", "masks/a_y.png": "mask"}
+    for path, what in pairs.items():
+        synthetic.save(tmp_path / path, synthetic.seen(TRUTH[0]) if what == "image" else TRUTH[0][None])
+    synthetic.save(tmp_path / "masks" / "a_1_L.png", TRUTH[1][None])
+    source = opened(tmp_path)
+    assert [p.name for p in source.pairs] == ["images/a_1.png"]  # two masks begin like the other image
+    assert {"image-without-mask", "mask-without-image"} <= kinds(source)
+
+
+def test_places_in_folders_of_images_stay_groups(tmp_path):
+    for city in ("aachen", "austin"):
+        synthetic.save(tmp_path / f"{city}_images" / "1.png", synthetic.seen(TRUTH[0]))
+        synthetic.save(tmp_path / f"{city}_labels" / "1.png", TRUTH[0][None])
+    assert opened(tmp_path).groups == ("aachen", "austin")
+
+
+def test_folders_that_are_all_called_masks_say_nothing(tmp_path):
+    for name in ("images_and_masks", "labels"):
+        for i in range(2):
+            synthetic.save(tmp_path / name / name / f"{i}.jpg", synthetic.seen(TRUTH[i]))
+            synthetic.save(tmp_path / name / name / f"{i}.png", TRUTH[i][None])
+        assert [p.name for p in opened(tmp_path / name).pairs] == [f"{name}/0.jpg", f"{name}/1.jpg"]
 
 
 def test_what_has_no_other_side_or_cannot_be_used_is_left_out(tmp_path):

@@ -15,7 +15,8 @@ from sat2map.raster import is_georeferenced
 from sat2map.scenes import IMAGE_SUFFIXES, Scene, crop
 from sat2map.scenes.gdal import open_gdal
 from sat2map.sources.base import Finding, Unread, counted, listed, unpaired, unreadable
-from sat2map.sources.naming import Files, by_words, group_of, partners, role_of, twins
+from sat2map.sources.naming import Files, group_of
+from sat2map.sources.pairing import partners, sides
 from sat2map.sources.stacks import stacks
 from sat2map.tiling import Window
 
@@ -29,11 +30,7 @@ def _folders(files: Files, options: ReadOptions) -> Laid:
     """Pair `images/` with `masks/`, at any depth, or with the folder or raster named by `labels`."""
     if options.labels:
         return _with_labels(files, Path(options.labels))
-    roles = {f: role_of(f.relative_to(files.root)) for f in files.images}
-    masks = [f for f, role in roles.items() if role == "mask"] or sorted(twins(files.images))
-    images = [f for f, role in roles.items() if role == "image"]
-    if not images:  # images lie beside the folder of masks, or beside the masks
-        images = [f for f, role in roles.items() if role is None and f not in masks]
+    images, masks = sides(files.root, files.images)
     return _match(files.root, images, files.root, masks)
 
 
@@ -51,7 +48,7 @@ def _with_labels(files: Files, labels: Path) -> Laid:
 
 def _match(image_root: Path, images: Sequence[Path], mask_root: Path, masks: Sequence[Path]) -> Laid:
     """Pair files by group and name."""
-    partner = _partners(image_root, images, mask_root, masks)
+    partner = partners({f: f.relative_to(image_root) for f in images}, {f: f.relative_to(mask_root) for f in masks})
     alone = [f for f in images if f not in partner]
     findings = unpaired(alone, set(masks) - set(partner.values()))
     opened, unreadable = open_all(list(partner))
@@ -62,15 +59,6 @@ def _match(image_root: Path, images: Sequence[Path], mask_root: Path, masks: Seq
         if partner[f] in opened_masks
     ]
     return pairs, findings + unreadable + unreadable_masks
-
-
-def _partners(image_root: Path, images: Sequence[Path], mask_root: Path, masks: Sequence[Path]) -> dict[Path, Path]:
-    """Return each image's mask, of the same group; images in a folder of any other name find theirs in any group."""
-    partner = partners(
-        {f: group_of(f.relative_to(image_root)) for f in images}, {f: group_of(f.relative_to(mask_root)) for f in masks}
-    )
-    anywhere = by_words(dict.fromkeys(images, ""), dict.fromkeys(masks, ""), partner)
-    return {f: m for f, m in anywhere.items() if f in partner or role_of(f.relative_to(image_root)) is None}
 
 
 def open_all(files: Sequence[Path]) -> tuple[dict[Path, Scene], list[Finding]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -44,6 +45,16 @@ def histogram(mask: Scene) -> Histogram:
         for value, count in zip(*np.unique(values[raster.valid], return_counts=True), strict=True):
             counts[int(value)] += int(count)
     return counts
+
+
+def merged(counts: Iterable[Histogram]) -> Histogram:
+    """Return what several masks hold together; of JPEG each has thousands of colours."""
+    every = list(counts)
+    values = np.fromiter(chain.from_iterable(every), np.int64)
+    pixels = np.fromiter(chain.from_iterable(held.values() for held in every), np.int64)
+    found, which = np.unique(values, return_inverse=True)
+    totals = np.bincount(which, pixels, len(found)).astype(np.int64)
+    return Counter(dict(zip(found.tolist(), totals.tolist(), strict=True)))
 
 
 def _packed(mask: Scene, rgb: np.ndarray) -> np.ndarray:
@@ -115,14 +126,14 @@ def settle(masks: Sequence[Scene], held: Sequence[Histogram], given: Legend | No
         given: The user's legend, if there is one.
     """
     colourful = [has_colours(m) for m in masks]
-    every = _total(h for h, c in zip(held, colourful, strict=True) if c)
+    every = merged(h for h, c in zip(held, colourful, strict=True) if c)
     if not any(colourful):
-        return Settled(tuple(masks), _total(held), False)
+        return Settled(tuple(masks), merged(held), False)
     misfit = given is not None and known_share(every, given, True) < FITS
     if misfit or (given is None and not all(colourful)):
         numbers = [_as_numbers(m, h, given) for m, h in zip(masks, held, strict=True)]
         readable = [pair for pair in numbers if pair is not None]
-        total = _total(h for _, h in readable)
+        total = merged(h for _, h in readable)
         if len(readable) == len(masks) and (given is None or known_share(total, given, False) >= FITS):
             return Settled(tuple(m for m, _ in readable), total, False)
     return _mixed(masks, held, given)
@@ -132,8 +143,8 @@ def _mixed(masks: Sequence[Scene], held: Sequence[Histogram], given: Legend | No
     """Read masks as colours; those of numbers by the legend's numbers if it knows them, else as shades of grey."""
     single = [i for i, m in enumerate(masks) if not has_colours(m)]
     if not single:
-        return Settled(tuple(masks), _total(held), True)
-    numbers = _total(held[i] for i in single)
+        return Settled(tuple(masks), merged(held), True)
+    numbers = merged(held[i] for i in single)
     by_number = given is not None and known_share(numbers, given, False) >= FITS
     colours = {c.value: pack_colour(c.colour) for c in given.classes + given.ignored} if given and by_number else {}
     read, counts = list(masks), list(held)
@@ -145,7 +156,7 @@ def _mixed(masks: Sequence[Scene], held: Sequence[Histogram], given: Legend | No
             read[i] = select(masks[i], (0, 0, 0))
     how = "by the numbers of the legend" if by_number else "as shades of grey"
     text = f"{len(single)} of {len(masks)} masks hold numbers, the others colours; the numbers are read {how}."
-    return Settled(tuple(read), _total(counts), True, (Finding("warning", "masks-mixed", text),))
+    return Settled(tuple(read), merged(counts), True, (Finding("warning", "masks-mixed", text),))
 
 
 def _as_numbers(mask: Scene, held: Histogram, given: Legend | None) -> tuple[Scene, Histogram] | None:
@@ -159,7 +170,3 @@ def _as_numbers(mask: Scene, held: Histogram, given: Legend | None) -> tuple[Sce
     if all(len(set(unpack_colour(colour))) == 1 for colour in held):
         return select(mask, (0,)), Counter({unpack_colour(colour)[0]: n for colour, n in held.items()})
     return None
-
-
-def _total(counts: Iterable[Histogram]) -> Histogram:
-    return sum(counts, Counter())

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sat2map.errors import SourceError
 from sat2map.labels import VECTOR_SUFFIXES
 from sat2map.scenes import HDF5_SUFFIXES, IMAGE_SUFFIXES, files_below
 
-IMAGE_WORDS = ("images", "image", "imgs", "img", "satellite", "sat", "rgb", "a", "x")
-MASK_WORDS = ("masks", "mask", "labels", "label", "annotations", "gt", "truth", "targets", "target", "map", "b", "y")
+IMAGE_WORDS = ("images", "image", "imgs", "img", "satellite", "orthophotos", "orthophoto", "ortho", "photos", "photo")
+MASK_WORDS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "gts", "gt", "groundtruth", "truth",
+    "segmentations", "segmentation",
+)  # fmt: skip
+"""Words that say what a folder holds, whatever other words stand beside them."""
 
-UNSURE_WORDS = ("sat", "rgb", "map", "a", "b", "x", "y")
-"""Those of both that can as well be a part of a name: `tile_a` and `tile_b` may be two images."""
+LONE_IMAGE_WORDS = ("sat", "rgb", "a", "x", "inputs", "input", "sources", "source")
+LONE_MASK_WORDS = ("targets", "target", "map", "b", "y", "outputs", "output", "seg", "semantic", "anno", "ann")
+"""Words that say so alone: `tile_a` and `tile_b` may be two images, and a `target_area` is no mask."""
+
+PART_WORDS: dict[str, Literal["train", "val", "test"]] = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+"""Words that name a part of a split."""
+
+FORMS = ("dir", "folder", "png", "jpg", "jpeg", "tif", "tiff", "geotiff", "all")
+"""Words beside them that say nothing of the ground: `masks_png`, `img_dir`."""
 
 LEGEND_NAMES = ("classes", "legend", "class_dict", "labelmap", "colours", "colors")
 """Stems of files that are taken for a legend."""
 
 Role = Literal["image", "mask"]
 
-_ANY = "|".join(IMAGE_WORDS + MASK_WORDS)
-_FOLDER = re.compile(rf"(?P<part>(?:train|val|test)(?:ing|id|idation)?)?[_\- ]?(?P<word>{_ANY})", re.IGNORECASE)
-_SURE = "|".join(word for word in IMAGE_WORDS + MASK_WORDS if word not in UNSURE_WORDS)
-_SURE_WORD, _ANY_WORD = (
-    re.compile(rf"(?:^|(?<=[_\-. ]))(?:{words})(?:[_\-. ]|$)", re.IGNORECASE) for words in (_SURE, _ANY)
-)
+_CHUNK = re.compile(r"[^\W_]+")
+_HUMP = re.compile(r"\d+|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+_KNOWN = {*IMAGE_WORDS, *MASK_WORDS, *LONE_IMAGE_WORDS, *LONE_MASK_WORDS, *PART_WORDS, *FORMS}
 _MASK_STEM = re.compile(r"(?:^|[_\-. ])(?:mask|label|gt)s?(?:[_\-. ]|$)", re.IGNORECASE)
-_CLASSES = re.compile(r"(?:^|[_\-. /])(?:masks?|labels?|annotations|gt)(?:[_\-. /]|$)", re.IGNORECASE)
 _GEOJSON = re.compile(rb'"(?:FeatureCollection|Feature|features)"')
 
 
@@ -72,74 +82,92 @@ def is_geojson(file: Path) -> bool:
         return file.suffix.lower() == ".json" and _GEOJSON.search(lines.read(1 << 16)) is not None
 
 
-def names_classes(path: Path) -> bool:
-    """Tell whether a file or its folder is called masks or labels, which map pictures are not."""
-    return _CLASSES.search("/".join(path.parts[-2:])) is not None
+def roles_of(root: Path, files: Sequence[Path]) -> dict[Path, Role | None]:
+    """Return what files are; where folders call all of them masks, by their own names alone."""
+    roles = {f: role_of(f.relative_to(root)) for f in files}
+    if set(roles.values()) == {"mask"}:
+        return {f: _role_of_stem(f) for f in files}
+    return roles
 
 
 def role_of(path: Path) -> Role | None:
     """Return what a file is by the folder nearest to it that says so, else by its own name."""
-    for folder in reversed(path.parent.parts):
-        match = _FOLDER.fullmatch(folder)
-        if match:
-            return "image" if match["word"].casefold() in IMAGE_WORDS else "mask"
+    folders = path.parent.parts
+    at = _telling(folders)
+    return _role_of_stem(path) if at is None else _read(folders[at]).role
+
+
+def _telling(folders: Sequence[str]) -> int | None:
+    """Return which folder says what files are: the innermost with a sure word, else with one that stands alone."""
+    read = [_read(folder) for folder in folders]
+    told = [i for i, found in enumerate(read) if found.role]
+    return max([i for i in told if read[i].sure] or told, default=None)
+
+
+def _role_of_stem(path: Path) -> Role | None:
     return "mask" if _MASK_STEM.search(path.stem) else None
 
 
-def group_of(path: Path) -> str:
-    """Return the folder of a file without the words for images and masks; `trainA` and `train_masks` are `train`."""
-    parts = []
-    for folder in path.parent.parts:
-        match = _FOLDER.fullmatch(folder)
-        parts.append(folder if match is None else match["part"] or "")
-    return str(PurePosixPath(*(p for p in parts if p))).strip(".")
+def names_classes(path: Path) -> bool:
+    """Tell whether a file or its folder is called masks or labels, which map pictures are not."""
+    return _role_of_stem(path) is not None or any(word in MASK_WORDS for word, _, _ in _words(path.parent.name))
 
 
-def partners(images: Mapping[Path, str], masks: Mapping[Path, str]) -> dict[Path, Path]:
-    """Return each image's mask, both given with their groups: of the same name in the same group, else `by_words`."""
-    by_stem = {(group, mask.stem): mask for mask, group in masks.items()}
-    found = {f: by_stem[group, f.stem] for f, group in images.items() if (group, f.stem) in by_stem}
-    return by_words(images, masks, found)
-
-
-def by_words(images: Mapping[Path, str], masks: Mapping[Path, str], found: Mapping[Path, Path]) -> dict[Path, Path]:
-    """Pair what is left over by what remains of the names in a group without the words for images and masks.
-
-    What remains pairs only where it is of one image and one mask. `UNSURE_WORDS` are left out only in groups where
-    nothing else pairs any image.
+def group_of(path: Path, *, parts_only: bool = False) -> str:
+    """Return the folder of a file without the words for images and masks; `trainA` and `train_masks` are `train`.
 
     Args:
-        images: The images with their groups.
-        masks: The masks with theirs.
-        found: The pairs that are known.
-
-    Returns:
-        Images with their masks, those of `found` among them, in the order of `images`.
+        path: A file within the source.
+        parts_only: Also without all that stands beside these words, but for the parts of a split: `original_images`
+            and `semantic_masks` are the same.
     """
-    paired = dict(found)
-    for words in (_SURE_WORD, _ANY_WORD):
-        settled = {images[f] for f in paired} if words is _ANY_WORD else set()
-        lone_images, lone_masks = _alone(images, words), _alone(masks, words)
-        for key in lone_images.keys() & lone_masks.keys():
-            if key[0] not in settled:
-                paired.setdefault(lone_images[key], lone_masks[key])
-    return {f: paired[f] for f in images if f in paired}
+    folders = path.parent.parts
+    at = _telling(folders)
+    if parts_only:
+        rests = [_read(folder).part for folder in folders]
+    else:
+        rests = [_read(folder).rest if i == at else folder for i, folder in enumerate(folders)]
+    return str(PurePosixPath(*(rest for rest in rests if rest))).strip(".")
 
 
-def _alone(files: Mapping[Path, str], words: re.Pattern[str]) -> dict[tuple[str, str], Path]:
-    """Return files by group and name without these words, where that is the name of one file only."""
-    keys = {f: (group, _without(words, f.stem.casefold())) for f, group in files.items()}
-    often = Counter(keys.values())
-    return {key: f for f, key in keys.items() if often[key] == 1}
+class _Read(NamedTuple):
+    """What a folder's name says: what it holds, the name without the words for that, and what part it names.
+
+    It is sure where other words may stand beside. A name that says nothing is its own rest and part.
+    """
+
+    role: Role | None
+    sure: bool
+    rest: str
+    part: str
 
 
-def _without(words: re.Pattern[str], stem: str) -> str:
-    return words.sub("", stem).strip("_-. ") or stem
+@cache
+def _read(folder: str) -> _Read:
+    words = list(_words(folder))
+    held = {word for word, _, _ in words}
+    told = [word for word, _, _ in words if word not in {*PART_WORDS, *FORMS} and not word.isdigit()]
+    lone = told[0] if len(told) == 1 else ""
+    masks, images = not held.isdisjoint(MASK_WORDS), not held.isdisjoint(IMAGE_WORDS)
+    role: Role | None = None
+    if lone in LONE_MASK_WORDS or (masks and not (images and held & {"and", "pairs"})):
+        role = "mask"
+    elif lone in LONE_IMAGE_WORDS or (images and not masks):
+        role = "image"
+    if role is None:
+        return _Read(None, False, folder, folder)
+    rest = folder
+    for word, start, end in reversed(words):
+        if word in {*IMAGE_WORDS, *MASK_WORDS, *FORMS, lone}:
+            rest = rest[:start] + rest[end:]
+    rest = re.sub(r"([_\-. ])[_\-. ]+", r"\1", rest).strip("_-. ")
+    part = "_".join(word for word, _, _ in words if word in PART_WORDS)
+    return _Read(role, masks or images, rest, part)
 
 
-def twins(files: Sequence[Path]) -> set[Path]:
-    """Return the masks where images and masks lie in one folder under one name: `a.jpg` and its mask `a.png`."""
-    same: dict[tuple[Path, str], list[Path]] = defaultdict(list)
-    for file in files:
-        same[file.parent, file.stem].append(file)
-    return {f for those in same.values() if len(those) == 2 for f in those if f.suffix.lower() == ".png"}
+def _words(name: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the words of a name in lower case, with their places: `SegmentationClass` and `y_train` are two each."""
+    for chunk in _CHUNK.finditer(name):
+        whole = chunk[0].casefold() in _KNOWN
+        for found in [chunk] if whole else _HUMP.finditer(name, chunk.start(), chunk.end()):
+            yield found[0].casefold(), found.start(), found.end()

@@ -21,8 +21,9 @@ from sat2map.scenes.gdal import DECODED_AT_ONCE, GdalScene, open_gdal
 from sat2map.sources.base import Finding, Pair, Source, Unread, counted, listed, unreadable
 from sat2map.sources.layouts import LAYOUTS, rest_is_background
 from sat2map.sources.legends import fit_legend
-from sat2map.sources.masks import are_pictures, histogram, keep_named_nodata, palettes, settle
-from sat2map.sources.naming import Files, find_files, names_classes, role_of, twins
+from sat2map.sources.masks import are_pictures, histogram, keep_named_nodata, merged, palettes, settle
+from sat2map.sources.naming import Files, find_files, names_classes, roles_of
+from sat2map.sources.pairing import sides
 from sat2map.sources.smeared import meant_by, sharpen
 from sat2map.tiling import Window, grid, whole
 
@@ -71,11 +72,11 @@ def _guess(files: Files, options: ReadOptions) -> str:
         return "hdf5"
     if options.labels:
         return "vectors" if Path(options.labels).suffix.lower() in VECTOR_SUFFIXES else "folders"
-    if "mask" in {role_of(f.relative_to(files.root)) for f in files.images}:
+    if "mask" in roles_of(files.root, files.images).values():
         return "folders"
     if files.vectors:
         return "vectors"
-    if twins(files.images):
+    if sides(files.root, files.images)[1]:
         return "folders"
     if files.images and all(width == 2 * height for height, width in _shapes(files.images[:20])):
         return "side-by-side"
@@ -215,9 +216,9 @@ def _pictures(unread: Sequence[Unread], given: Legend | None, options: ReadOptio
     findings = (Finding("warning", "no-colours", text, plain),) if plain else ()
     kept = tuple(u for u in unread if u.name not in plain)
     drawn = [u.mask for u in kept if u.mask is not None]
-    if are_pictures(sum(map(histogram, drawn[:3]), Counter())):
+    if are_pictures(merged(map(histogram, drawn[:3]))):
         return _Read(kept, NO_LEGEND, findings, given or NO_LEGEND)
-    held = sum(sharpen(drawn, track_map(histogram, drawn, "Reading masks"), given)[1], Counter[int]())
+    held = merged(sharpen(drawn, track_map(histogram, drawn, "Reading masks"), given)[1])
     fitted = fit_legend(held, given, colours=True, ignore=options.ignore)
     told = tuple(f for f in fitted.findings if f.kind in ("known-legend", "discovered-legend", "legend-does-not-fit"))
     return _Read(kept, NO_LEGEND, (*findings, *told), fitted.legend)
@@ -235,7 +236,7 @@ def _wants_pictures(masks: Sequence[Scene], layout: str, given: Legend | None, o
     first = masks[:3]
     if given is not None or not all(map(has_colours, first)):
         return False
-    held = sum(map(histogram, first), Counter[int]())
+    held = merged(map(histogram, first))
     smeared = all(names_classes(Path(m.name)) for m in first) and meant_by(held, None)
     return are_pictures(held) and not smeared
 

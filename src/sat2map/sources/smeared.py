@@ -18,7 +18,7 @@ from sat2map.legend import KNOWN_LEGENDS, Legend, pack_colour
 from sat2map.scenes import Scene
 from sat2map.scenes.gdal import GdalScene
 from sat2map.sources.base import Finding, listed
-from sat2map.sources.masks import FITS, MOST, Histogram, colour_text, legend_key
+from sat2map.sources.masks import FITS, MOST, Histogram, colour_text, legend_key, merged
 from sat2map.tiling import Window
 
 REACH = 48
@@ -76,7 +76,7 @@ def sharpen(
     scenes, counts, findings = list(masks), list(held), []
     for bands in (3, 1):
         places = [i for i, m in enumerate(masks) if has_colours(m) == (bands == 3) and m.dtype == "uint8"]
-        total = sum((held[i] for i in places), Counter[int]())
+        total = merged(held[i] for i in places)
         lossy = all(isinstance(m, GdalScene) and m.driver in LOSSY for m in (masks[i] for i in places))
         meant = meant_by(total, given, bands) if lossy or len(total) > MOST else ()
         if not meant or set(meant) >= set(total):

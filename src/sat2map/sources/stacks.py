@@ -11,7 +11,8 @@ from sat2map.errors import SceneError, SourceError
 from sat2map.options import ReadOptions
 from sat2map.scenes.hdf5 import array_shapes, open_hdf5
 from sat2map.sources.base import Finding, Unread, unpaired, unreadable
-from sat2map.sources.naming import IMAGE_WORDS, MASK_WORDS, Files, group_of, partners, role_of
+from sat2map.sources.naming import IMAGE_WORDS, LONE_IMAGE_WORDS, LONE_MASK_WORDS, MASK_WORDS, Files, group_of, role_of
+from sat2map.sources.pairing import partners
 
 Shape = tuple[int, ...]
 
@@ -43,8 +44,8 @@ def stacks(files: Files, options: ReadOptions) -> tuple[list[Unread], list[Findi
 def _both_keys(shapes: dict[str, Shape], options: ReadOptions) -> tuple[str, str] | None:
     """Return the names of the image and the mask array of a file, or None if it does not hold both."""
     by_word = {key.rsplit("/")[-1].casefold(): key for key in reversed(shapes)}
-    image = options.image_key or _named(by_word, IMAGE_WORDS)
-    mask = options.mask_key or _named(by_word, MASK_WORDS)
+    image = options.image_key or _named(by_word, IMAGE_WORDS + LONE_IMAGE_WORDS)
+    mask = options.mask_key or _named(by_word, MASK_WORDS + LONE_MASK_WORDS)
     if image is None and mask is None and len(shapes) == 2:  # the one with more axes or bands is the image
         mask, image = sorted(shapes, key=lambda k: (len(shapes[k]), np.prod(shapes[k])))
     return (image, mask) if image in shapes and mask in shapes else None
@@ -78,7 +79,7 @@ def _are_stacks(image: Shape, mask: Shape) -> bool:
 def _of_two_files(
     root: Path, images: Mapping[Path, dict[str, Shape]], masks: Mapping[Path, dict[str, Shape]], options: ReadOptions
 ) -> tuple[list[Unread], list[Finding]]:
-    partner = partners(*({f: group_of(f.relative_to(root)) for f in files} for files in (images, masks)))
+    partner = partners(*({f: f.relative_to(root) for f in files} for files in (images, masks)))
     pairs = []
     for file, mask in partner.items():
         arrays = _array(file, images[file], options.image_key), _array(mask, masks[mask], options.mask_key)

@@ -20,16 +20,11 @@ from sat2map.progress import track_map
 from sat2map.raster import is_georeferenced
 from sat2map.scenes import Scene
 from sat2map.sources.base import Finding, Source, listed
+from sat2map.sources.naming import PART_WORDS
 from sat2map.splits.assignment import FREE, assign
 from sat2map.splits.base import PARTS, Area, Part, Split
 from sat2map.splits.lattice import Cell, Lattice, Sheet, Sides, ground_area, lay_out, overlap
 from sat2map.tiling import Window, grid, whole
-
-FOLDERS: dict[str, Part] = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-    "testing": "test",
-}  # fmt: skip
-"""Names of folders that say to which part their pictures belong."""
 
 BLOCKS = 40
 """About how many blocks of ground a source is cut into."""
@@ -164,7 +159,7 @@ def _fitting(source: Source, options: SplitOptions, wanted: Requests) -> str:
 
 def _folder_parts(source: Source) -> dict[str, Part]:
     """Return the parts that the folders are named after; nothing unless all are, and one is for training."""
-    named = {g: [FOLDERS[f] for f in g.casefold().split("/") if f in FOLDERS] for g in source.groups}
+    named = {g: [PART_WORDS[f] for f in g.casefold().split("/") if f in PART_WORDS] for g in source.groups}
     parts = {group: parts[0] for group, parts in named.items() if parts}
     fit = len(parts) == len(named) and "train" in parts.values() and len(set(parts.values())) > 1
     return parts if fit else {}
