@@ -85,6 +85,21 @@ def test_names_by_number(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nWater:0,0,255::\nLand:0,255,0::\n", (0, 1)),
+        ("_classes.csv", "Pixel Value, Class\n0, Water\n7, Land\n", (0, 7)),
+        ("classes.txt", "Water\nLand\n", (0, 1)),
+    ],
+)
+def test_legends_of_labelling_tools(tmp_path, name, text, values):
+    (tmp_path / name).write_text(text)
+    legend = read_legend(tmp_path / name)
+    assert legend.names == ("Water", "Land") and tuple(c.value for c in legend.classes) == values
+    assert not name.startswith("labelmap") or [c.hex for c in legend.classes] == ["#0000FF", "#00FF00"]
+
+
+@pytest.mark.parametrize(
     "content", ["", "[]", "3", '[{"colour": "#FFFFFF"}]', '{"Water": "blue"}', '{"Water": [0, 0, 300]}']
 )
 def test_what_is_no_legend_says_what_one_is(tmp_path, content):

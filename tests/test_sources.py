@@ -171,6 +171,29 @@ def test_images_find_their_masks(tmp_path, image, mask, group):
     assert (ids(source) == TRUTH[0]).all()
 
 
+def test_what_cvat_exports_is_read_by_its_classes(tmp_path):
+    for i in range(2):
+        synthetic.save(tmp_path / "JPEGImages" / f"{i}.jpg", synthetic.seen(TRUTH[i]))
+        synthetic.save(tmp_path / "SegmentationClass" / f"{i}.png", synthetic.colour_mask(TRUTH[i]))
+        synthetic.save(tmp_path / "SegmentationObject" / f"{i}.png", synthetic.seen(TRUTH[i]))
+    lines = [f"{c.name}:{','.join(map(str, c.colour))}::" for c in LEGEND.classes]
+    (tmp_path / "labelmap.txt").write_text("\n".join(["# label:color_rgb:parts:actions", *lines]))
+    source = opened(tmp_path)
+    assert source.legend == LEGEND and not source.findings and source.groups == ("",)
+    assert (ids(source) == TRUTH[0]).all()
+
+
+def test_what_roboflow_exports_is_read_by_its_parts(tmp_path):
+    for part in ("train", "valid"):
+        for i in range(2):
+            synthetic.save(tmp_path / part / f"{i}_jpg.rf.1f{i}.jpg", synthetic.seen(TRUTH[i]))
+            synthetic.save(tmp_path / part / f"{i}_jpg.rf.1f{i}_mask.png", TRUTH[i][None])
+        (tmp_path / part / "_classes.csv").write_text("Pixel Value, Class\n0, Land\n1, Water\n2, Building\n")
+    source = opened(tmp_path)
+    assert source.legend.names == LEGEND.names and source.groups == ("train", "valid")
+    assert (ids(source, 3) == TRUTH[1]).all()
+
+
 def test_names_that_say_too_little_pair_nothing(tmp_path):
     pairs = {"images/a.png": "image", "images/a_1.png": "image", "masks/a_x.png": "mask", "masks/a_y.png": "mask"}
     for path, what in pairs.items():

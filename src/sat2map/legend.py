@@ -221,7 +221,8 @@ def read_legend(path: Path | str) -> Legend:
 
     JSON: a list of classes (or an object with `classes`), each with `name` (or `title`), and `color`/`colour`/`rgb` and
     `value`/`id` as far as known; or an object `{name: colour}` or `{id: name}`. CSV: columns `name`, `r`, `g`, `b`
-    (optionally `value`).
+    (optionally `value`), or `Pixel Value` and `Class` as of Roboflow. Text: lines `name:r,g,b` as in the `labelmap.txt`
+    of CVAT.
 
     Raises:
         SourceError: The file cannot be read as one of these.
@@ -231,6 +232,8 @@ def read_legend(path: Path | str) -> Legend:
         if path.suffix.lower() == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as lines:
                 entries = [{k.strip().lower(): v for k, v in row.items()} for row in csv.DictReader(lines)]
+        elif path.suffix.lower() == ".txt":
+            entries = _labelmap_entries(path.read_text("utf-8-sig"))
         else:
             entries = _json_entries(json.loads(path.read_text("utf-8-sig")))
         return _legend_of_entries(entries)
@@ -239,7 +242,8 @@ def read_legend(path: Path | str) -> Legend:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SourceError(
             f"{path} is not a legend: {str(error).rstrip('.')}. A legend is JSON such as "
-            '{"classes": [{"name": "Water", "color": "#0000FF"}]} or CSV with the columns name, r, g, b.'
+            '{"classes": [{"name": "Water", "color": "#0000FF"}]}, CSV with the columns name, r, g, b, or text of lines '
+            "name:r,g,b."
         ) from None
 
 
@@ -255,6 +259,11 @@ def _json_entries(data: Any) -> list[dict[str, Any]]:
     return [{str(k).lower(): v for k, v in entry.items()} for entry in data]
 
 
+def _labelmap_entries(text: str) -> list[dict[str, Any]]:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [dict(zip(("name", "color"), line.split(":"), strict=False)) for line in lines]
+
+
 def _legend_of_entries(entries: list[dict[str, Any]]) -> Legend:
     if not entries:
         raise ValueError("it lists no classes")
@@ -264,7 +273,7 @@ def _legend_of_entries(entries: list[dict[str, Any]]) -> Legend:
         colour = _first(entry, "color", "colour", "rgb", "hex")
         if colour is None and _first(entry, "r", "red") is not None:
             colour = [_first(entry, short, long) for short, long in (("r", "red"), ("g", "green"), ("b", "blue"))]
-        value = _first(entry, "value", "id", "index")
+        value = _first(entry, "value", "id", "index", "pixel value")
         if name is None:
             raise ValueError(f"entry {i + 1} has no name")
         classes.append(

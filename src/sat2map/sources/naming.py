@@ -33,7 +33,12 @@ PART_WORDS: dict[str, Literal["train", "val", "test"]] = {
 FORMS = ("dir", "folder", "png", "jpg", "jpeg", "tif", "tiff", "geotiff", "all")
 """Words beside them that say nothing of the ground: `masks_png`, `img_dir`."""
 
-LEGEND_NAMES = ("classes", "legend", "class_dict", "labelmap", "colours", "colors")
+INSTANCE_WORDS = {"object", "objects", "instance", "instances"}
+"""Words of folders whose masks number single objects, beside those of classes."""
+
+LEGEND_NAMES = (
+    "classes", "_classes", "legend", "class_dict", "class_dict_seg", "labelmap", "label_map", "colours", "colors",
+)  # fmt: skip
 """Stems of files that are taken for a legend."""
 
 Role = Literal["image", "mask"]
@@ -71,7 +76,7 @@ def find_files(path: Path) -> Files:
     def of(suffixes: Sequence[str]) -> tuple[Path, ...]:
         return tuple(f for f in visible if f.suffix.lower() in suffixes)
 
-    legends = tuple(f for f in of((".json", ".csv")) if f.stem.casefold() in LEGEND_NAMES and not is_geojson(f))
+    legends = tuple(f for f in of((".json", ".csv", ".txt")) if f.stem.casefold() in LEGEND_NAMES and not is_geojson(f))
     vectors = tuple(f for f in of(VECTOR_SUFFIXES) if f.suffix.lower() != ".json" or is_geojson(f))
     return Files(root, of(IMAGE_SUFFIXES), of(HDF5_SUFFIXES), vectors, legends)
 
@@ -150,6 +155,8 @@ def _read(folder: str) -> _Read:
     lone = told[0] if len(told) == 1 else ""
     masks, images = not held.isdisjoint(MASK_WORDS), not held.isdisjoint(IMAGE_WORDS)
     role: Role | None = None
+    if held & INSTANCE_WORDS:
+        return _Read(None, False, folder, folder)
     if lone in LONE_MASK_WORDS or (masks and not (images and held & {"and", "pairs"})):
         role = "mask"
     elif lone in LONE_IMAGE_WORDS or (images and not masks):
