@@ -242,8 +242,8 @@ def read_legend(path: Path | str) -> Legend:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SourceError(
             f"{path} is not a legend: {str(error).rstrip('.')}. A legend is JSON such as "
-            '{"classes": [{"name": "Water", "color": "#0000FF"}]}, CSV with the columns name, r, g, b, or text of lines '
-            "name:r,g,b."
+            '{"classes": [{"name": "Water", "color": "#0000FF"}]}, CSV with the columns name, r, g, b, or text of '
+            "lines name:r,g,b."
         ) from None
 
 
