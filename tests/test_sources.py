@@ -253,6 +253,17 @@ def test_one_image_with_a_label_raster(tmp_path):
     assert source.pairs[0].target.geobox.crs is not None  # the mask has no place of its own
 
 
+def test_one_raster_of_labels_for_all_images_needs_no_option(tmp_path):
+    for i in range(2):
+        synthetic.geotiff(
+            tmp_path / "images" / f"{i}.tif", TRUTH[i], transform=synthetic.PLACE * Affine.translation(96 * i, 0)
+        )
+    both = np.concatenate(TRUTH[:2], axis=1)[None]
+    synthetic.save(tmp_path / "labels" / "cover.tif", both, crs=synthetic.UTM, transform=synthetic.PLACE)
+    source = opened(tmp_path)
+    assert all((ids(source, i) == TRUTH[i]).all() for i in (0, 1))
+
+
 def test_a_label_raster_in_another_crs_and_resolution(tmp_path):
     for i in range(2):
         place = Affine(0.5, 0, synthetic.CORNER[0] + 48 * i, 0, -0.5, synthetic.CORNER[1])
@@ -305,6 +316,49 @@ def test_resizing_takes_labels_by_nearest_neighbour(tmp_path):
     source = opened(synthetic.rgb_folder(tmp_path, groups=0), resize=40)
     assert {p.image.shape for p in source.pairs} == {p.target.shape for p in source.pairs} == {(40, 40)}
     assert set(np.unique(ids(source))) <= {0, 1, 2}
+
+
+def shapes_by_image(path, names=("a", "b", "c")):
+    """Write images side by side on the ground, each with the outlines of its buildings in a file of its own."""
+    for i, name in enumerate(names):
+        place = synthetic.PLACE * Affine.translation(96 * i, 0)
+        synthetic.geotiff(path / "ortho" / f"{name}.tif", TRUTH[i], transform=place)
+        (path / "geojson" / "houses").mkdir(parents=True, exist_ok=True)
+        shapes = synthetic.polygons(TRUTH[i], place).drop(columns=["class", "class_id"])
+        shapes.to_crs("EPSG:4326" if i else synthetic.UTM).to_file(path / "geojson" / "houses" / f"{name}.geojson")
+    return path
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_vector_file_for_each_image(tmp_path, named):
+    shapes_by_image(tmp_path)
+    houses = tmp_path / "geojson" / "houses"
+    (houses / "d.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    if not named:  # SpaceNet calls them otherwise than the images
+        for i, file in enumerate(sorted(houses.iterdir())):
+            file.rename(houses / f"houses_img{i}.geojson")
+    else:
+        (houses / "d.geojson").unlink()
+    source = opened(tmp_path)
+    assert source.layout == "vectors" and source.legend.names == ("background", "houses")
+    for i in range(3):
+        assert (ids(source, i) == (TRUTH[i] == 2)).all()
+
+
+def test_a_folder_of_vector_files_of_which_each_is_a_class(tmp_path):
+    synthetic.geotiff(tmp_path / "ortho.tif", TRUTH[0])
+    for name, value in (("houses", 2), ("water", 1)):
+        (tmp_path / "layers").mkdir(exist_ok=True)
+        shapes = synthetic.polygons(TRUTH[0], synthetic.PLACE, classes=(value,)).assign(type="of all kinds")
+        shapes.to_file(tmp_path / "layers" / f"{name}.gpkg")
+    with pytest.raises(SourceError, match="or a folder in which each file is a class"):
+        opened(tmp_path)
+    source = opened(tmp_path, labels=str(tmp_path / "layers"))
+    assert source.legend.names == ("houses", "water") and "files-as-classes" in kinds(source)
+    expected = np.array([IGNORED, 1, 0], np.uint8)[TRUTH[0]]
+    assert (ids(source) == expected).mean() > 0.99
+    by_column = opened(tmp_path, labels=str(tmp_path / "layers"), column="class")
+    assert by_column.legend.names == ("Building", "Water")
 
 
 def test_images_of_unlike_resolution_come_to_one(tmp_path):

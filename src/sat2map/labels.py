@@ -21,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from sat2map.errors import SourceError
 from sat2map.legend import IGNORED, Legend
+from sat2map.progress import track_map
 from sat2map.raster import window_geobox
 from sat2map.scenes import Scene
 from sat2map.tiling import Window
@@ -32,6 +33,10 @@ METRES_A_DEGREE = 111_320
 
 CLASS_COLUMNS = ("class", "classname", "class_name", "label", "category", "landcover", "land_cover", "type")
 """Columns that are taken for the class where none is named, in this order, whatever their case."""
+
+
+FILE_COLUMN = "sat2map_file"
+"""The column that holds the name of the file, where shapes of several are read together."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +88,18 @@ class Shapes:
         return tuple(sorted(self.frame[self.column].unique()))
 
 
-def read_shapes(path: Path | str, column: str | None = None) -> Shapes:
+def read_shapes(path: Path | str, column: str | None = None, *, parts: Sequence[Path] = ()) -> Shapes:
     """Read a vector file, repair invalid shapes and find its class column.
 
     Args:
         path: Anything pyogrio reads, or GeoParquet.
-        column: The column that names the class; guessed by its name if not given.
+        column: The column that names the class; guessed by its name if not given. `FILE_COLUMN`: the file does.
+        parts: Files that are read together in place of `path`, which then is their folder; some may hold nothing.
 
     Raises:
         SourceError: It cannot be read, has no shapes, or no such column.
     """
-    try:
-        parquet = str(path).lower().endswith("parquet")
-        frame = gpd.read_parquet(path) if parquet else gpd.read_file(path, engine="pyogrio")
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read as vectors: {str(error).rstrip('.')}.") from None
+    frame = _together(parts) if parts else _read_frame(path)
     if not isinstance(frame, gpd.GeoDataFrame):
         raise SourceError(f"{path} is a table without shapes.")
     frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]
@@ -113,6 +115,24 @@ def read_shapes(path: Path | str, column: str | None = None) -> Shapes:
     geometry = frame.geometry.copy()
     geometry[broken] = geometry[broken].apply(make_valid)
     return Shapes(str(path), frame.set_geometry(geometry), column, int(broken.sum()))
+
+
+def _read_frame(path: Path | str) -> pd.DataFrame:
+    try:
+        parquet = str(path).lower().endswith("parquet")
+        return gpd.read_parquet(path) if parquet else gpd.read_file(path, engine="pyogrio")
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read as vectors: {str(error).rstrip('.')}.") from None
+
+
+def _together(parts: Sequence[Path]) -> gpd.GeoDataFrame:
+    """Return what several files hold, in the CRS of the first that holds shapes."""
+    read = zip(parts, track_map(_read_frame, parts, "Reading shapes"), strict=True)
+    frames = [f.assign(**{FILE_COLUMN: part.stem}) for part, f in read if isinstance(f, gpd.GeoDataFrame) and len(f)]
+    if not frames:
+        return gpd.GeoDataFrame(geometry=[])
+    crs = frames[0].crs
+    return pd.concat([f if None in (crs, f.crs) else f.to_crs(crs) for f in frames], ignore_index=True)
 
 
 def _class_column(path: Path | str, frame: gpd.GeoDataFrame, column: str | None) -> str | None:

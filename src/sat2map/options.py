@@ -35,7 +35,8 @@ class ReadOptions(Words):
     """How imagery and labels are read.
 
     Attributes:
-        labels: Where the labels are, if not beside the images: a folder of masks, a label raster, a vector file.
+        labels: Where the labels are, if not beside the images: a folder of masks, a label raster, a vector file,
+            a folder of such.
         legend: A file with class names and colours (JSON or CSV).
         ignore: Class names that are not learnt and not scored.
         column: The column of a vector file that names the class; without one all shapes are one class.

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from os.path import commonpath
 from pathlib import Path
 
 import shapely
 
 from sat2map.errors import SceneError, SourceError
-from sat2map.labels import Shapes, disagreements, footprint, read_shapes
+from sat2map.labels import FILE_COLUMN, Shapes, disagreements, footprint, read_shapes
 from sat2map.options import ReadOptions
 from sat2map.raster import is_georeferenced
 from sat2map.scenes import IMAGE_SUFFIXES, Scene, crop
 from sat2map.scenes.gdal import open_gdal
 from sat2map.sources.base import Finding, Unread, counted, listed, unpaired, unreadable
-from sat2map.sources.naming import Files, group_of
-from sat2map.sources.pairing import partners, sides
+from sat2map.sources.naming import Files, find_files, group_of
+from sat2map.sources.pairing import are_tiles, partners, sides
 from sat2map.sources.stacks import stacks
 from sat2map.tiling import Window
 
@@ -31,6 +32,8 @@ def _folders(files: Files, options: ReadOptions) -> Laid:
     if options.labels:
         return _with_labels(files, Path(options.labels))
     images, masks = sides(files.root, files.images)
+    if len(images) > len(masks) == 1 and is_georeferenced(open_gdal(masks[0]).geobox):
+        return _under_raster(files.root, images, masks[0])
     return _match(files.root, images, files.root, masks)
 
 
@@ -41,9 +44,14 @@ def _with_labels(files: Files, labels: Path) -> Laid:
         masks = [f for f in sorted(labels.rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES]
         among = {f.resolve() for f in masks}
         return _match(files.root, [f for f in files.images if f.resolve() not in among], labels, masks)
-    opened, findings = open_all([f for f in files.images if f.resolve() != labels.resolve()])
+    return _under_raster(files.root, [f for f in files.images if f.resolve() != labels.resolve()], labels)
+
+
+def _under_raster(root: Path, images: Sequence[Path], labels: Path) -> Laid:
+    """Pair all images with the one raster that holds the labels of their ground."""
+    opened, findings = open_all(images)
     mask = open_gdal(labels)
-    return [_mask_pair(files.root, f, image, mask) for f, image in opened.items()], findings
+    return [_mask_pair(root, f, image, mask) for f, image in opened.items()], findings
 
 
 def _match(image_root: Path, images: Sequence[Path], mask_root: Path, masks: Sequence[Path]) -> Laid:
@@ -97,13 +105,8 @@ def _side_by_side(files: Files, options: ReadOptions) -> Laid:
 
 
 def _vectors(files: Files, options: ReadOptions) -> Laid:
-    """Burn one vector file onto all images."""
-    if options.labels is None and len(files.vectors) != 1:
-        held = (
-            f"There are several vector files: {listed(files.vectors)}" if files.vectors else "There is no vector file"
-        )
-        raise SourceError(f"{held}. Name one with --labels.")
-    shapes = read_shapes(options.labels or files.vectors[0], options.column)
+    """Burn shapes onto all images."""
+    shapes = _read_vectors(files, options)
     opened, findings = open_all(files.images)
     findings += _shape_findings(shapes, options)
     if not opened:
@@ -129,6 +132,27 @@ def _vectors(files: Files, options: ReadOptions) -> Laid:
     findings += _beyond(shapes, list(prints.values()))
     roots = {f: f.relative_to(files.root) for f in kept}
     return [Unread(n.as_posix(), group_of(n), opened[f], shapes=shapes) for f, n in roots.items()], findings
+
+
+def _read_vectors(files: Files, options: ReadOptions) -> Shapes:
+    """Read the one vector file there is or that `labels` names, one for each image, or one for each class."""
+    if options.labels is None:
+        found = files.vectors
+    else:
+        labels = Path(options.labels)
+        found = find_files(labels).vectors if labels.is_dir() else (labels,)
+    if not found:
+        raise SourceError("There is no vector file. Name one with --labels.")
+    if len(found) == 1:
+        return read_shapes(found[0], options.column)
+    tiles = are_tiles(files.root, files.images, found)
+    if options.labels is None and not tiles:
+        raise SourceError(
+            f"There are several vector files: {listed(found)}. Name one with --labels, or a folder in which each file "
+            "is a class."
+        )
+    column = options.column or (None if tiles else FILE_COLUMN)
+    return read_shapes(commonpath([f.parent for f in found]), column, parts=found)
 
 
 def _crs_name(shapes: Shapes) -> str:
@@ -178,7 +202,10 @@ def _shape_findings(shapes: Shapes, options: ReadOptions) -> list[Finding]:
     if shapes.repaired:
         text = f"{shapes.repaired} of {len(shapes.frame)} shapes were invalid; repaired."
         findings.append(Finding("warning", "invalid-shapes", text))
-    if shapes.column and not options.column:
+    if shapes.column == FILE_COLUMN:
+        text = f"Each vector file is a class: {listed(shapes.names, 12)}."
+        findings.append(Finding("note", "files-as-classes", text))
+    elif shapes.column and not options.column:
         text = f"The class is taken from the column {shapes.column!r}; choose another with --column."
         findings.append(Finding("note", "class-column", text))
     odd = disagreements(shapes)

@@ -71,7 +71,7 @@ def _guess(files: Files, options: ReadOptions) -> str:
     if files.hdf5 and not files.images:
         return "hdf5"
     if options.labels:
-        return "vectors" if Path(options.labels).suffix.lower() in VECTOR_SUFFIXES else "folders"
+        return "vectors" if _are_vectors(Path(options.labels)) else "folders"
     if "mask" in roles_of(files.root, files.images).values():
         return "folders"
     if files.vectors:
@@ -85,6 +85,14 @@ def _guess(files: Files, options: ReadOptions) -> str:
         "put one vector file beside the images, or name the labels with --labels. If image and map lie side by side in "
         "each picture, say --layout side-by-side."
     )
+
+
+def _are_vectors(labels: Path) -> bool:
+    """Tell whether labels are a vector file, or a folder of such."""
+    if not labels.is_dir():
+        return labels.suffix.lower() in VECTOR_SUFFIXES
+    held = find_files(labels)
+    return bool(held.vectors) and not held.images
 
 
 def _shapes(files: Sequence[Path]) -> list[tuple[int, int]]:

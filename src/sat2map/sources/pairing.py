@@ -127,6 +127,12 @@ def sides(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return images or others, masks
 
 
+def are_tiles(root: Path, images: Sequence[Path], vectors: Sequence[Path]) -> bool:
+    """Tell whether each vector file is of one image: all are named as images are, or alike but for numbers."""
+    named = partners(*({f: f.relative_to(root) for f in side} for side in (images, vectors)))
+    return len(named) == len(vectors) or len({re.sub(r"\d+", "", f.stem) for f in vectors}) == 1
+
+
 def twins(files: Sequence[Path]) -> set[Path]:
     """Return the masks where images and masks lie in one folder under one name: `a.jpg` and its mask `a.png`."""
     same: dict[tuple[Path, str], list[Path]] = defaultdict(list)
