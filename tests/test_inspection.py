@@ -96,6 +96,16 @@ def test_the_same_ground_and_unlike_images(tmp_path):
     assert "uint8 (2 of 3), uint16 (1 of 3)" in found["types-differ"].text
 
 
+def test_bands_in_files_of_their_own_are_told(tmp_path):
+    for band in ("B02", "B03"):
+        synthetic.geotiff(tmp_path / "images" / f"{band}.tif", TRUTH, bands=1)
+        synthetic.save(tmp_path / "masks" / f"{band}.png", TRUTH[None])
+    found = kinds(inspect(tmp_path))["bands-apart"]
+    assert found.where == ("images/B02.tif", "images/B03.tif") and "gdalbuildvrt -separate" in found.text
+    synthetic.geotiff(tmp_path / "images" / "B03.tif", TRUTH, bands=1, transform=synthetic.PLACE * Affine.scale(2))
+    assert "bands-apart" not in kinds(inspect(tmp_path))
+
+
 def test_images_without_a_place_that_show_the_same_are_told_and_drawn(tmp_path):
     """One is a shifted crop of another; a third has nothing to do with them."""
     ids = synthetic.landscape(0, 300)

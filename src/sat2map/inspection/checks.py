@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import shapely
+from odc.geo.geobox import GeoBox
 
 from sat2map.inspection.looking import COMPARED, Subject, crs_name, summary
 from sat2map.leaks import LOOK_ALIKE
@@ -135,6 +137,22 @@ def _couples(names: Sequence[str], prints: Sequence[shapely.Polygon]) -> list[tu
     return [(names[i], names[j]) for i, j in zip(first[shared], second[shared], strict=True)]
 
 
+def _bands_apart(subject: Subject) -> list[Finding]:
+    """Images of one band on one grid, as scenes are delivered with a file for each band."""
+    grids: dict[GeoBox, list[str]] = defaultdict(list)
+    for name, im in zip(subject.names, subject.images, strict=True):
+        if len(im.bands) == 1 and is_georeferenced(im.geobox):
+            grids[im.geobox].append(name)
+    several = [names for names in grids.values() if len(names) > 1]
+    if not several:
+        return []
+    text = (
+        f"Images of one band lie on one grid, such as {listed(several[0])}. If these are the bands of a scene, they must "
+        "be one image to be learnt together: gdalbuildvrt -separate scene.vrt FILES."
+    )
+    return [Finding("warning", "bands-apart", text, tuple(chain.from_iterable(several)))]
+
+
 def _differences(subject: Subject) -> list[Finding]:
     """Images that differ in resolution, type or CRS."""
     findings = []
@@ -188,6 +206,7 @@ CHECKS: dict[str, Callable[[Subject], list[Finding]]] = {
     "empty": _empty,
     "duplicates": _duplicates,
     "same-ground": _same_ground,
+    "bands-apart": _bands_apart,
     "same-content": _same_content,
     "look-alike": _look_alike,
     "differences": _differences,
