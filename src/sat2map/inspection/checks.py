@@ -147,8 +147,8 @@ def _bands_apart(subject: Subject) -> list[Finding]:
     if not several:
         return []
     text = (
-        f"Images of one band lie on one grid, such as {listed(several[0])}. If these are the bands of a scene, they must "
-        "be one image to be learnt together: gdalbuildvrt -separate scene.vrt FILES."
+        f"Images of one band lie on one grid, such as {listed(several[0])}. If these are the bands of a scene, they "
+        "must be one image to be learnt together: gdalbuildvrt -separate scene.vrt FILES."
     )
     return [Finding("warning", "bands-apart", text, tuple(chain.from_iterable(several)))]
 
