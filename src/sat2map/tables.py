@@ -15,6 +15,7 @@ from sat2map.evaluation import Evaluation
 from sat2map.fidelity import Metric, absent
 from sat2map.metrics import Scores
 from sat2map.networks import CRITICS, NETWORKS
+from sat2map.pictures import short_count
 from sat2map.reference import AreaReport
 from sat2map.reports import Rival, figure
 
@@ -51,7 +52,7 @@ def _scores(scores: Scores, intervals: Mapping[str, Interval]) -> Shown:
     for c in scores.classes:
         others = (c.precision, c.recall, c.f1, c.boundary_f1)
         spread = _ends(intervals.get(f"iou/{c.name}"))
-        table.add_row(c.name, _decimal(c.iou), spread, *map(_decimal, others), f"{c.pixels:,}")
+        table.add_row(c.name, _decimal(c.iou), spread, *map(_decimal, others), short_count(c.pixels))
     means = (scores.mean_precision, scores.mean_recall, scores.mean_f1, scores.mean_boundary_f1)
     spread = _ends(intervals.get("mean_iou"))
     table.add_row("mean", _decimal(scores.mean_iou), spread, *map(_decimal, means), style="bold")
