@@ -9,9 +9,12 @@ import synthetic
 from sat2map.errors import BadOption, SourceError
 from sat2map.legend import IGNORED, Legend, legend_of
 from sat2map.options import ReadOptions
-from sat2map.scenes import array_scene, warp
+from sat2map.pictures import curves
+from sat2map.scenes import array_scene, open_scene, warp
 from sat2map.scenes.gdal import open_gdal
+from sat2map.sinks import open_sink
 from sat2map.sources import LAYOUTS, open_source
+from sat2map.tiling import whole
 from synthetic import LEGEND
 
 TRUTH = [synthetic.landscape(i) for i in range(6)]
@@ -169,6 +172,29 @@ def test_images_find_their_masks(tmp_path, image, mask, group):
     source = opened(tmp_path)
     assert [(p.name, p.group) for p in source.pairs] == [(image, group)]
     assert (ids(source) == TRUTH[0]).all()
+
+
+def test_what_was_made_beside_the_images_is_no_imagery(tmp_path):
+    synthetic.geotiff_with_vectors(tmp_path, count=2)
+    curves([{"epoch": 1, "train_loss": 1.0}], tmp_path / "RUN" / "curves.png")
+    for name in ("map.tif", "map.png"):
+        with open_sink(tmp_path / name, open_gdal(tmp_path / "images" / "tile_0.tif").geobox, LEGEND) as sink:
+            sink.write(whole(TRUTH[0].shape), TRUTH[0])
+    source = opened(tmp_path)
+    assert [p.name for p in source.pairs] == ["images/tile_0.tif", "images/tile_1.tif"]
+    (told,) = [f for f in source.findings if f.kind == "made-here"]
+    assert told.where == ("RUN/curves.png", "map.png", "map.tif") and "3 maps and drawings" in told.text
+    assert open_scene(tmp_path).shape == (96, 192)
+
+
+def test_maps_may_be_labels_and_the_only_images(tmp_path):
+    image = synthetic.geotiff(tmp_path / "images" / "a.tif", TRUTH[0])
+    (tmp_path / "masks").mkdir()
+    with open_sink(tmp_path / "masks" / "a.tif", open_gdal(image).geobox, LEGEND) as sink:
+        sink.write(whole(TRUTH[0].shape), TRUTH[0])
+    source = opened(tmp_path)
+    assert len(source.pairs) == 1 and source.legend.names == tuple(sorted(c.hex for c in LEGEND.classes))
+    assert open_scene(tmp_path / "masks").shape == TRUTH[0].shape
 
 
 def test_what_cvat_exports_is_read_by_its_classes(tmp_path):

@@ -15,6 +15,11 @@ from sat2map.errors import OutputError, UserError
 
 Record = TypeVar("Record")
 
+VERSION_TAG = "SAT2MAP_VERSION"
+"""The tag of all rasters and drawings that this package writes; it stands near the beginning of the file."""
+
+_HEAD = 1 << 16
+
 
 def sync(path: Path) -> None:
     """Wait until a file's content, or on POSIX the names in a folder, would survive a power cut."""
@@ -30,6 +35,19 @@ def sync(path: Path) -> None:
 def nearest(path: Path) -> Path:
     """Return a path if it is there, else the first folder above it that is."""
     return next(p for p in (path, *path.absolute().parents) if os.access(p, os.F_OK))
+
+
+def imagery(files: Sequence[Path]) -> list[Path]:
+    """Return image files without the maps and drawings that this package wrote beside them; all, if all are such."""
+    return [f for f in files if not _is_ours(f)] or list(files)
+
+
+def _is_ours(path: Path) -> bool:
+    if path.suffix.lower() not in (".png", ".tif", ".tiff"):
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        return VERSION_TAG.encode() in file.read(_HEAD)
+    return False
 
 
 @contextmanager

@@ -8,6 +8,7 @@ window, no figures that pile up in long runs.
 from __future__ import annotations
 
 import base64
+import importlib.metadata
 import io
 import math
 import textwrap
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image
 from shapely.geometry.base import BaseGeometry
 
-from sat2map.files import whole_file
+from sat2map.files import VERSION_TAG, whole_file
 from sat2map.legend import IGNORED, Legend
 from sat2map.metrics import row_shares
 from sat2map.raster import Raster
@@ -392,8 +393,11 @@ def new_figure(width: float, height: float, *, layout: str = "constrained") -> F
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, with little around it, packed fast: photographs take the usual level thrice as long."""
+    ours = {VERSION_TAG: importlib.metadata.version("sat2map")}
     with whole_file(path) as part:
-        figure.savefig(part, format="png", bbox_inches="tight", pad_inches=0.12, pil_kwargs={"compress_level": 1})
+        figure.savefig(
+            part, format="png", metadata=ours, bbox_inches="tight", pad_inches=0.12, pil_kwargs={"compress_level": 1}
+        )
 
 
 def show(ax: Axes, picture: np.ndarray, extent: tuple[float, float, float, float] | None = None) -> None:

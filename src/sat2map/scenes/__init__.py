@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sat2map.errors import SceneError
+from sat2map.files import imagery
 from sat2map.scenes.area import clip
 from sat2map.scenes.array import array_scene
 from sat2map.scenes.base import Scene
@@ -89,7 +90,8 @@ def _found(path: str) -> tuple[list[str], str]:
     """Return the files that a name means, and what is missing if there is none."""
     if path and Path(path).is_dir():
         suffixes = IMAGE_SUFFIXES + HDF5_SUFFIXES
-        return [str(f) for f in files_below(Path(path)) if f.suffix.lower() in suffixes], "no image in the folder"
+        images = [f for f in files_below(Path(path)) if f.suffix.lower() in suffixes]
+        return [str(f) for f in imagery(images)], "no image in the folder"
     if path and Path(path).exists():
         return [path], ""
     return [f for f in glob.glob(path, recursive=True) if Path(f).is_file()], "no file"

@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from sat2map.errors import OutputError
-from sat2map.files import scratch
+from sat2map.files import VERSION_TAG, scratch
 from sat2map.sinks.content import Content
 from sat2map.sinks.files import Part, reason
 from sat2map.sinks.journal import Journal
@@ -117,7 +117,7 @@ class Sink:
         height, width = geobox.shape
         self.shape = int(height), int(width)
         version = importlib.metadata.version("sat2map")
-        self.tags = {"SAT2MAP_VERSION": version, **tags, **content.tags}
+        self.tags = {VERSION_TAG: version, **tags, **content.tags}
         self._kind, self._grid = kind, geobox if grid is None else grid
         self._lock, self._open = threading.Lock(), True
         self._done: set[Window] = set()

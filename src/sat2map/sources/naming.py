@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from sat2map.errors import SourceError
+from sat2map.files import imagery
 from sat2map.labels import VECTOR_SUFFIXES
 from sat2map.scenes import HDF5_SUFFIXES, IMAGE_SUFFIXES, files_below
 
@@ -52,10 +53,11 @@ _GEOJSON = re.compile(rb'"(?:FeatureCollection|Feature|features)"')
 
 @dataclass(frozen=True)
 class Files:
-    """The files below a source, by what they can be."""
+    """The files below a source, by what they can be; `made` are maps and drawings of this package among the images."""
 
     root: Path
     images: tuple[Path, ...]
+    made: tuple[Path, ...]
     hdf5: tuple[Path, ...]
     vectors: tuple[Path, ...]
     legends: tuple[Path, ...]
@@ -78,7 +80,11 @@ def find_files(path: Path) -> Files:
 
     legends = tuple(f for f in of((".json", ".csv", ".txt")) if f.stem.casefold() in LEGEND_NAMES and not is_geojson(f))
     vectors = tuple(f for f in of(VECTOR_SUFFIXES) if f.suffix.lower() != ".json" or is_geojson(f))
-    return Files(root, of(IMAGE_SUFFIXES), of(HDF5_SUFFIXES), vectors, legends)
+    rasters = of(IMAGE_SUFFIXES)
+    masks = {f for f in rasters if role_of(f.relative_to(root)) == "mask"}  # maps may be labels
+    kept = masks | {*imagery([f for f in rasters if f not in masks])}
+    images, made = (tuple(f for f in rasters if (f in kept) == wanted) for wanted in (True, False))
+    return Files(root, images, made, of(HDF5_SUFFIXES), vectors, legends)
 
 
 def is_geojson(file: Path) -> bool:

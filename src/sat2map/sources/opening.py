@@ -58,8 +58,16 @@ def open_source(path: Path | str, options: ReadOptions | None = None) -> Source:
     pairs = tuple(_pair(u, read.legend, options) for u in read.unread)
     legend = read.legend.for_maps()
     counts = np.array(track_map(lambda p: class_counts(p.target, len(legend)), pairs, "Counting classes"))
-    findings += [*read.findings, *_absent(legend, counts)]
+    findings += [*read.findings, *_absent(legend, counts), *_made(files)]
     return Source(str(path), layout, read.output, pairs, legend, counts, read.colours.for_maps(), tuple(findings))
+
+
+def _made(files: Files) -> list[Finding]:
+    names = tuple(f.relative_to(files.root).as_posix() for f in files.made)
+    if not names:
+        return []
+    text = f"{counted(names, 'map or drawing')} of sat2map left out: {listed(names, 3)}."
+    return [Finding("note", "made-here", text.replace("map or drawings", "maps and drawings"), names)]
 
 
 def _guess(files: Files, options: ReadOptions) -> str:
