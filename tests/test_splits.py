@@ -315,6 +315,11 @@ def test_mistakes_are_explained(options: dict[str, object], error: type[Exceptio
         split_of(source, **options)
 
 
+def test_a_group_is_named_where_there_is_one_only() -> None:
+    with pytest.raises(BadOption, match="--test is 'Tile 9', but all images lie in one group. Give a share"):
+        split_of(source_of([pair("a.png", (64, 64)), pair("b.png", (64, 64))]), test="Tile 9")
+
+
 def test_a_buffer_that_leaves_nothing() -> None:
     with pytest.raises(SourceError, match="smaller --buffer"):
         split_of(source_of([pair("a.png", (64, 64))]), block=16, buffer=15)

@@ -127,6 +127,8 @@ def _request(part: str, options: SplitOptions, groups: Sequence[str]) -> float |
         share = float(*values) if len(values) < 2 else math.nan  # without any value: 0
     except ValueError:
         share = math.nan
+    if math.isnan(share) and not any(groups):
+        raise BadOption(f"--{part} is {values[0]!r}, but all images lie in one group. Give a share, such as 0.2.")
     if math.isnan(share):
         raise UnknownName("group", unknown[0], filter(None, groups))
     if not 0 <= share < 1 or (part == "val" and share == 0):
