@@ -316,7 +316,7 @@ def test_mistakes_are_explained(options: dict[str, object], error: type[Exceptio
 
 
 def test_a_group_is_named_where_there_is_one_only() -> None:
-    with pytest.raises(BadOption, match="--test is 'Tile 9', but all images lie in one group. Give a share"):
+    with pytest.raises(BadOption, match=r"--test is .Tile 9., but all images lie in one group\. Give a share"):
         split_of(source_of([pair("a.png", (64, 64)), pair("b.png", (64, 64))]), test="Tile 9")
 
 
