@@ -62,6 +62,8 @@ def test_maps_among_the_scenes_are_no_scenes(tmp_path, model, ids, caplog):
     synthetic.geotiff(scenes / "one.tif", ids)
     call = partial(predict_all, str(scenes), scenes / "maps", model=model)
     assert len(call()) == 1 and call() == []
+    synthetic.geotiff(scenes / "maps" / "corrected.tif", ids)  # without the mark of what was made here
+    assert call() == []
     assert "1 images in " in caplog.text and "are taken for maps, not for scenes" in caplog.text
     assert len(predict_all(str(scenes / "*.tif"), tmp_path, model=model)) == 1, "scenes may lie below their maps"
 

@@ -37,7 +37,7 @@ class ReadOptions(Words):
     Attributes:
         labels: Where the labels are, if not beside the images: a folder of masks, a label raster, a vector file,
             a folder of such.
-        legend: A file with class names and colours (JSON or CSV).
+        legend: A file with class names and colours (JSON, CSV or text).
         ignore: Class names that are not learnt and not scored.
         column: The column of a vector file that names the class; without one all shapes are one class.
         line_width: Width in map units to which lines and points are widened.
