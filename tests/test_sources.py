@@ -372,17 +372,21 @@ def test_a_vector_file_for_each_image(tmp_path, named):
 
 
 def test_a_folder_of_vector_files_of_which_each_is_a_class(tmp_path):
-    synthetic.geotiff(tmp_path / "ortho.tif", TRUTH[0])
-    for name, value in (("houses", 2), ("water", 1)):
-        (tmp_path / "layers").mkdir(exist_ok=True)
+    synthetic.geotiff(tmp_path / "ground" / "ortho.tif", TRUTH[0])
+    (tmp_path / "layers").mkdir()
+    for name, value in (("houses.parquet", 2), ("water.gpkg", 1)):
         shapes = synthetic.polygons(TRUTH[0], synthetic.PLACE, classes=(value,)).assign(type="of all kinds")
-        shapes.to_file(tmp_path / "layers" / f"{name}.gpkg")
+        if name.endswith("parquet"):
+            shapes.rename_geometry("shape").to_parquet(tmp_path / "layers" / name)
+        else:
+            shapes.to_file(tmp_path / "layers" / name)
     with pytest.raises(SourceError, match="or a folder in which each file is a class"):
         opened(tmp_path)
-    source = opened(tmp_path, labels=str(tmp_path / "layers"))
-    assert source.legend.names == ("houses", "water") and "files-as-classes" in kinds(source)
-    expected = np.array([IGNORED, 1, 0], np.uint8)[TRUTH[0]]
-    assert (ids(source) == expected).mean() > 0.99
+    for folder in (tmp_path, tmp_path / "ground"):
+        source = opened(folder, labels=str(tmp_path / "layers"))
+        assert source.legend.names == ("houses", "water") and "files-as-classes" in kinds(source)
+        expected = np.array([IGNORED, 1, 0], np.uint8)[TRUTH[0]]
+        assert (ids(source) == expected).all()
     by_column = opened(tmp_path, labels=str(tmp_path / "layers"), column="class")
     assert by_column.legend.names == ("Building", "Water")
 

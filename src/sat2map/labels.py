@@ -128,7 +128,11 @@ def _read_frame(path: Path | str) -> pd.DataFrame:
 def _together(parts: Sequence[Path]) -> gpd.GeoDataFrame:
     """Return what several files hold, in the CRS of the first that holds shapes."""
     read = zip(parts, track_map(_read_frame, parts, "Reading shapes"), strict=True)
-    frames = [f.assign(**{FILE_COLUMN: part.stem}) for part, f in read if isinstance(f, gpd.GeoDataFrame) and len(f)]
+    frames = [
+        gpd.GeoDataFrame(f.drop(columns=f.geometry.name).assign(**{FILE_COLUMN: part.stem}), geometry=f.geometry)
+        for part, f in read
+        if isinstance(f, gpd.GeoDataFrame) and len(f)
+    ]
     if not frames:
         return gpd.GeoDataFrame(geometry=[])
     crs = frames[0].crs

@@ -129,7 +129,7 @@ def sides(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 def are_tiles(root: Path, images: Sequence[Path], vectors: Sequence[Path]) -> bool:
     """Tell whether each vector file is of one image: all are named as images are, or alike but for numbers."""
-    named = partners(*({f: f.relative_to(root) for f in side} for side in (images, vectors)))
+    named = partners({f: f.relative_to(root) for f in images}, {f: Path(f.name) for f in vectors})
     return len(named) == len(vectors) or len({re.sub(r"\d+", "", f.stem) for f in vectors}) == 1
 
 
