@@ -14,8 +14,9 @@ import synthetic
 from feature_weights import inception_file, make_small
 from models import INPUTS, colour_run, provenance_of
 from sat2map import evaluate
+from sat2map.colours import nearest_colours
 from sat2map.errors import BadOption, ModelError
-from sat2map.evaluation.decoding import FAR, Decoded, nearest_colours
+from sat2map.evaluation.decoding import FAR, Decoded
 from sat2map.legend import Legend, MapClass
 from sat2map.mapmodel import Architecture, MapModel
 from sat2map.options import TrainOptions

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numba
 import numpy as np
 
+from sat2map.colours import nearest_colours
 from sat2map.evaluation.counting import ClassCounts
 from sat2map.fidelity import both_opaque
 from sat2map.legend import IGNORED, Legend, MapClass
@@ -124,32 +124,3 @@ def _bin_colour(number: int) -> str:
     side = 256 // STEP
     levels = (int(number) // side**2, int(number) // side % side, int(number) % side)
     return "#{:02X}{:02X}{:02X}".format(*(level * STEP + STEP // 2 for level in levels))
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc, unused-ignore]
-def nearest_colours(rgb: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of the colours is the nearest to each pixel, and how far it is.
-
-    Args:
-        rgb: Pixels `(3, H, W)` uint8.
-        colours: `(K, 3)` int32, at most 255.
-
-    Returns:
-        Their numbers `(H, W)` uint16, the first of equals, and squared Euclidean distances `(H, W)` int32.
-    """
-    _, height, width = rgb.shape
-    nearest = np.zeros((height, width), np.uint16)
-    squared = np.empty((height, width), np.int32)
-    for row in range(height):
-        for col in range(width):
-            least = 1 << 20
-            for k in range(len(colours)):
-                distance = 0
-                for band in range(3):
-                    difference = np.int32(rgb[band, row, col]) - colours[k, band]
-                    distance += difference * difference
-                if distance < least:
-                    least = distance
-                    nearest[row, col] = k
-            squared[row, col] = least
-    return nearest, squared

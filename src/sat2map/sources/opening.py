@@ -253,8 +253,7 @@ def _wants_pictures(masks: Sequence[Scene], layout: str, given: Legend | None, o
     if given is not None or not all(map(has_colours, first)):
         return False
     held = merged(map(histogram, first))
-    smeared = all(names_classes(Path(m.name)) for m in first) and meant_by(held, None)
-    return are_pictures(held) and not smeared
+    return are_pictures(held) and not (all(names_classes(Path(m.name)) for m in first) and meant_by(held, None))
 
 
 def _shapes_legend(first: Unread, given: Legend | None, options: ReadOptions) -> Legend:

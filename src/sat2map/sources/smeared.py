@@ -56,7 +56,7 @@ class NearestScene(Scene):
     def _read(self, window: Window, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
         raster = self.mask.read(window, range(len(self.bands)))
         meant = _levels(self.meant, len(self.bands))
-        which = _nearest(raster.pixels.reshape(len(self.bands), -1).T, meant, _reach(self.meant)).reshape(window.shape)
+        which = _nearest(raster.pixels, meant, _reach(self.meant))
         return np.moveaxis(meant[which], -1, 0)[bands], raster.valid & (which >= 0)
 
 
@@ -148,7 +148,7 @@ def _is_dense(held: Histogram, key: int, bands: int) -> bool:
 
 def _brought_back(held: Histogram, meant: Sequence[int], bands: int, reach: float) -> Histogram:
     """Return how many pixels there are of what is meant, once each is brought back to it; those between are left."""
-    which = _nearest(_levels(list(held), bands), _levels(meant, bands), reach)
+    which = _nearest(_levels(list(held), bands).T[:, None], _levels(meant, bands), reach)[0]
     counts = np.bincount(which[which >= 0], np.array(list(held.values()))[which >= 0], len(meant))
     return Counter({value: int(n) for value, n in zip(meant, counts, strict=True) if n})
 
@@ -159,15 +159,11 @@ def _reach(meant: Sequence[int]) -> float:
 
 
 def _nearest(levels: np.ndarray, meant: np.ndarray, reach: float) -> np.ndarray:
-    """Return which of `meant` (m, bands) is nearest to each of `levels` (n, bands), `(n,)` int; -1 if out of reach."""
-    points = levels.astype(np.int32)
-    least = np.full(len(points), min(reach, 1000) ** 2 + 1, np.int32)
-    which = np.full(len(points), -1)
-    for i, colour in enumerate(meant):
-        away = ((points - colour) ** 2).sum(axis=1)
-        closer = away < least
-        least[closer], which[closer] = away[closer], i
-    return which
+    """Return which of `meant` (m, bands) is nearest to levels `(bands, h, w)`, `(h, w)` int; -1 if out of reach."""
+    from sat2map.colours import nearest_colours  # its compiler takes half a second
+
+    which, squared = nearest_colours(np.ascontiguousarray(levels, np.uint8), meant)
+    return np.where(squared <= min(reach, 500) ** 2, which.astype(int), -1)
 
 
 def _between(value: int, others: Iterable[int], bands: int) -> bool:
