@@ -139,7 +139,7 @@ def _peaks(held: Histogram, bands: int) -> Histogram:
 
 
 def _is_dense(held: Histogram, key: int, bands: int) -> bool:
-    """Tell whether enough lies close to a colour of a legend for it to be meant; around edges there are all mixtures."""
+    """Tell whether enough lies close to a legend's colour for it to be meant: around edges there are all mixtures."""
     away = np.linalg.norm(_levels(list(held), bands) - _levels([key], bands), axis=1)
     counts = np.array(list(held.values()))
     close = counts[away <= SHIFT].sum()
